@@ -1,0 +1,2 @@
+//! The `flexmig` command.
+fn main() {}

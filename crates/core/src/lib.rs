@@ -1,0 +1,31 @@
+//! The domain of Flex-MIG for Slurm: what a leaf is, what a request means, what policy allows.
+//!
+//! Nothing here reads a file, a clock, the environment or a device, and nothing is `unsafe`. The
+//! plugins, the command and the simulator stand on top and do the I/O.
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`profile`] | what does `1c.3g.20gb+me` mean, and are two profiles equal? |
+//! | [`leaf`] | what do we know about one MIG device? |
+//! | [`bus_id`] | what is the synthetic bus id of a leaf, and which leaf is behind one? |
+//! | [`hostlist`] | which nodes does `n[1-4,7]` name? |
+//! | [`request`] | what did the user ask for with `--gres=`? |
+//! | [`policy`] | what does flexmig.toml say? |
+//! | [`order`] | which leaf gets which index? |
+//! | [`index_file`] | which index did a leaf have when slurmd last ran? |
+//! | [`slurm_conf`] | which leaves do nodes and partitions of slurm.conf have? |
+//! | [`layout`] | what does a node class look like, as deployed on the controller? |
+//! | [`submit`] | is a request allowed, and what becomes of it? |
+//!
+//! [`bus_id`] compiles without `std` and without `alloc`; the rest needs feature `std`, and what
+//! reads or writes TOML needs feature `config`.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod bus_id;
+#[cfg(feature = "std")]
+pub mod leaf;
+#[cfg(feature = "config")]
+pub mod policy;
+#[cfg(feature = "std")]
+pub mod profile;

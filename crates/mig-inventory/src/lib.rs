@@ -1,0 +1,1 @@
+//! The MIG leaves of this node, from NVML and the driver's proc and dev trees.

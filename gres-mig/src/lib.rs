@@ -1,0 +1,1 @@
+//! gres/flexmig, the plugin that slurmd, slurmstepd and slurmctld load.

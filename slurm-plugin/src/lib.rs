@@ -1,0 +1,1 @@
+//! job_submit/flexmig, the plugin that slurmctld loads.
