@@ -233,6 +233,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const EXAMPLE: &str = include_str!("../../../conf/flexmig.toml");
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        assert_eq!(Policy::from_toml("conf/flexmig.toml", EXAMPLE), Ok(Policy::default()));
+    }
+
+    #[test]
+    fn what_the_example_shows_commented_out_is_valid() {
+        let is_key = |line: &str| line.split_once(" = ").is_some_and(|(k, _)| !k.contains(' '));
+        for line in EXAMPLE.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| is_key(l)) {
+            let taken = ["submit", "span", "node"]
+                .iter()
+                .any(|table| Policy::from_toml("f", &format!("[{table}]\n{line}")).is_ok());
+            assert!(taken, "{line}");
+        }
+    }
+
     #[test]
     fn an_empty_file_is_the_default_policy() {
         assert_eq!(Policy::from_toml("flexmig.toml", ""), Ok(Policy::default()));
