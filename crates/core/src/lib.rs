@@ -24,6 +24,8 @@
 
 pub mod bus_id;
 #[cfg(feature = "std")]
+pub mod hostlist;
+#[cfg(feature = "std")]
 pub mod leaf;
 #[cfg(feature = "config")]
 pub mod policy;
