@@ -31,3 +31,7 @@ pub mod leaf;
 pub mod policy;
 #[cfg(feature = "std")]
 pub mod profile;
+#[cfg(feature = "std")]
+pub mod request;
+#[cfg(feature = "std")]
+pub mod slurm_conf;
