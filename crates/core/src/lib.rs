@@ -10,6 +10,7 @@
 //! | [`bus_id`] | what is the synthetic bus id of a leaf, and which leaf is behind one? |
 //! | [`hostlist`] | which nodes does `n[1-4,7]` name? |
 //! | [`request`] | what did the user ask for with `--gres=`? |
+//! | [`promise`] | what was a job promised, as its environment tells the node? |
 //! | [`policy`] | what does flexmig.toml say? |
 //! | [`order`] | which leaf gets which index? |
 //! | [`index_file`] | which index did a leaf have when slurmd last ran? |
@@ -31,6 +32,8 @@ pub mod leaf;
 pub mod policy;
 #[cfg(feature = "std")]
 pub mod profile;
+#[cfg(feature = "std")]
+pub mod promise;
 #[cfg(feature = "std")]
 pub mod request;
 #[cfg(feature = "std")]

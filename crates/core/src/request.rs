@@ -1,0 +1,432 @@
+//! What the user asked for: the strings of `--gres` and `--tres-per-task`, read and written.
+//!
+//! Slurm 22.05 and 23.02 write `gres:flexmig:4`, later releases `gres/flexmig:4`; clients other
+//! than Slurm's own send either, and `flexmig:4` or `gres/flexmig=4`. All of them are read alike
+//! and written back in the release's own notation. What is not flexmig is kept as it is, except for
+//! the prefix `gres`: Slurm silently skips an entry whose prefix is of the other notation.
+
+use std::fmt;
+
+use crate::profile::Profile;
+
+/// The name of our GRES.
+pub const NAME: &str = "flexmig";
+
+/// How a release writes the prefix of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notation {
+    /// `gres:flexmig:4`, Slurm 22.05 and 23.02.
+    Colon,
+    /// `gres/flexmig:4`, Slurm 23.11 and later.
+    Slash,
+}
+
+impl Notation {
+    fn prefix(self) -> &'static str {
+        match self {
+            Notation::Colon => "gres:",
+            Notation::Slash => "gres/",
+        }
+    }
+}
+
+/// One request string, entry by entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The entries in their order; empty ones are left out.
+    pub entries: Vec<Entry<'a>>,
+}
+
+/// One entry of a request string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// An entry for leaves.
+    Flexmig(Term<'a>),
+    /// An entry of another GRES, without the prefix `gres`.
+    Gres(&'a str),
+    /// Anything else, kept as it is.
+    Other(&'a str),
+}
+
+/// `flexmig[:type][:count]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term<'a> {
+    /// The type as the user wrote it; `None` in `flexmig:4`.
+    pub kind: Option<&'a str>,
+    /// How many; 1 if the user wrote none. Never 0.
+    pub count: u64,
+}
+
+/// What the type of a [`Term`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want<'a> {
+    /// No type: leaves of the smallest profile on offer.
+    Any,
+    /// `1g.10gb`, also with a model before it, `a100_1g.10gb`.
+    Profile(Profile),
+    /// `20gb`: at least this many gigabytes.
+    Memory(u16),
+    /// `3g`: this many compute slices.
+    Slices(u8),
+    /// `mixed`: leaves of any profiles.
+    Mixed,
+    /// Another name, which only slurm.conf can explain.
+    Name(&'a str),
+}
+
+/// An entry for leaves that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The count is not a whole number of 1 or more.
+    #[error("{0}: {1:?} is not a count from 1 up: type flexmig:N with N leaves per node")]
+    Count(String, String),
+    /// The entry has an empty or a surplus part.
+    #[error("{0}: cannot be read: type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N")]
+    Form(String),
+}
+
+/// Whether the string can concern us at all: a scan without allocation, the only thing that is
+/// done about the jobs that do not.
+pub fn mentions(text: &[u8]) -> bool {
+    text.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME.as_bytes()))
+}
+
+impl<'a> Request<'a> {
+    /// Reads a request string in either notation.
+    pub fn parse(text: &'a str) -> Result<Request<'a>, RequestError> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        Ok(Request { entries: entries.map(parse_entry).collect::<Result<_, _>>()? })
+    }
+
+    /// The entries for leaves.
+    pub fn terms(&self) -> impl Iterator<Item = Term<'a>> + '_ {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Flexmig(term) => Some(*term),
+            Entry::Gres(_) | Entry::Other(_) => None,
+        })
+    }
+
+    /// The string in the notation of a release; counts are always written.
+    pub fn write(&self, notation: Notation) -> String {
+        let mut text = String::with_capacity(32 * self.entries.len());
+        for entry in &self.entries {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            match entry {
+                Entry::Flexmig(term) => {
+                    text.push_str(notation.prefix());
+                    text.push_str(&term.to_string());
+                }
+                Entry::Gres(gres) => {
+                    text.push_str(notation.prefix());
+                    text.push_str(gres);
+                }
+                Entry::Other(other) => text.push_str(other),
+            }
+        }
+        text
+    }
+}
+
+impl<'a> Term<'a> {
+    /// What the type asks for, as far as its form tells.
+    pub fn want(&self) -> Want<'a> {
+        let Some(kind) = self.kind else { return Want::Any };
+        if let Some(profile) = profile_of_type(kind) {
+            Want::Profile(profile)
+        } else if let Some(gigabytes) = without_suffix(kind, "gb").and_then(number) {
+            Want::Memory(gigabytes)
+        } else if let Some(slices) = without_suffix(kind, "g").and_then(number) {
+            Want::Slices(slices)
+        } else if kind.eq_ignore_ascii_case("mixed") {
+            Want::Mixed
+        } else {
+            Want::Name(kind)
+        }
+    }
+}
+
+impl fmt::Display for Term<'_> {
+    /// As the user would type it: `flexmig:1g.10gb:4`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAME)?;
+        if let Some(kind) = self.kind {
+            write!(f, ":{kind}")?;
+        }
+        write!(f, ":{}", self.count)
+    }
+}
+
+/// The profile that a type of slurm.conf names: `1g.10gb`, or as Slurm's autodetection spells it
+/// with the model before it, `a100_1g.10gb`.
+pub fn profile_of_type(kind: &str) -> Option<Profile> {
+    let name = kind.rsplit_once('_').map_or(kind, |(_, name)| name);
+    name.parse().ok()
+}
+
+fn parse_entry(entry: &str) -> Result<Entry<'_>, RequestError> {
+    let gres = without_prefix(entry);
+    let text = gres.unwrap_or(entry);
+    let name = text.split([':', '=']).next().unwrap_or_default();
+    if name.trim_end().eq_ignore_ascii_case(NAME) {
+        return parse_term(text, &text[name.len()..]).map(Entry::Flexmig);
+    }
+    Ok(match gres {
+        Some(gres) if !gres.is_empty() => Entry::Gres(gres),
+        _ => Entry::Other(entry),
+    })
+}
+
+/// What follows `gres:` or `gres/`.
+fn without_prefix(entry: &str) -> Option<&str> {
+    let (prefix, rest) = entry.split_at_checked("gres".len())?;
+    let rest = rest.trim_start().strip_prefix([':', '/'])?;
+    prefix.eq_ignore_ascii_case("gres").then(|| rest.trim_start())
+}
+
+/// Reads what follows the name `flexmig`; `text` is the entry for messages.
+fn parse_term<'a>(text: &str, rest: &'a str) -> Result<Term<'a>, RequestError> {
+    let form = || RequestError::Form(shown(text));
+    let counted = |count: &str| match parse_count(count) {
+        Some(number) => Ok(number),
+        None if count.is_empty() => Err(form()),
+        None => Err(RequestError::Count(shown(text), shown(count))),
+    };
+    let (kinds, count) = match rest.rsplit_once('=') {
+        Some((kinds, count)) => (kinds, Some(count.trim())),
+        None => (rest, None),
+    };
+    let mut parts = kinds.split(':').map(str::trim);
+    // What stands before the first colon is the end of the name, so only spaces.
+    if parts.next().is_none_or(|before| !before.is_empty()) {
+        return Err(form());
+    }
+    let (kind, count) = match (parts.next(), parts.next(), count) {
+        (None, _, None) => (None, 1),
+        (None, _, Some(count)) => (None, counted(count)?),
+        (Some(""), ..) => return Err(form()),
+        (Some(part), None, None) if looks_like_count(part) => (None, counted(part)?),
+        (Some(kind), None, None) => (Some(kind), 1),
+        (Some(kind), None, Some(count)) | (Some(kind), Some(count), None) => {
+            (Some(kind), counted(count)?)
+        }
+        (Some(_), Some(_), Some(_)) => return Err(form()),
+    };
+    let plain = |kind: &str| !kind.contains(|c: char| c.is_whitespace() || c.is_control());
+    if parts.next().is_some() || !kind.is_none_or(plain) {
+        return Err(form());
+    }
+    Ok(Term { kind, count })
+}
+
+/// Whether a single part is meant as a count. `20gb` and `3g` are types here, although Slurm would
+/// take them for huge counts.
+fn looks_like_count(part: &str) -> bool {
+    if part.starts_with(['-', '+']) {
+        return true;
+    }
+    let digits = part.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let suffix = part[digits..].to_ascii_lowercase();
+    digits > 0
+        && matches!(
+            suffix.as_str(),
+            "" | "k" | "kb" | "kib" | "m" | "mb" | "mib" | "t" | "tb" | "tib" | "p" | "pb" | "pib"
+        )
+}
+
+/// A count as Slurm reads it: k, m, g, t, p and kib ... pib are powers of 1024, kb ... pb of 1000.
+fn parse_count(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let count: u64 = text[..digits].parse().ok()?;
+    let suffix = text[digits..].to_ascii_lowercase();
+    let (base, letter): (u64, &str) = match suffix.strip_suffix("ib") {
+        Some(letter) if !letter.is_empty() => (1024, letter),
+        _ => match suffix.strip_suffix('b') {
+            Some(letter) if !letter.is_empty() => (1000, letter),
+            _ => (1024, &suffix),
+        },
+    };
+    let power = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == letter)?;
+    let count = count.checked_mul(base.checked_pow(u32::try_from(power).ok()?)?)?;
+    (count > 0).then_some(count)
+}
+
+fn without_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let (rest, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(rest)
+}
+
+/// A decimal number above 0 of digits only.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    if plain { text.parse().ok() } else { None }
+}
+
+/// The user's text as a message can hold it: one line, not too long.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown: String =
+        text.chars().take(64).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(64).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn term(text: &str) -> (Option<String>, u64) {
+        let request = Request::parse(text).unwrap();
+        let term = request.terms().next().unwrap();
+        (term.kind.map(str::to_owned), term.count)
+    }
+
+    #[test]
+    fn every_form_of_a_count_is_read() {
+        for text in [
+            "flexmig:4",
+            "flexmig=4",
+            "gres:flexmig:4",
+            "gres/flexmig:4",
+            "gres/flexmig=4",
+            "GRES/FlexMIG:4",
+            " gres / flexmig : 4 ",
+            "flexmig = 4",
+        ] {
+            assert_eq!(term(text), (None, 4), "{text:?}");
+        }
+        assert_eq!(term("flexmig"), (None, 1));
+        assert_eq!(term("gres/flexmig:2K"), (None, 2048));
+        assert_eq!(term("flexmig:2kb"), (None, 2000));
+    }
+
+    #[test]
+    fn every_form_of_a_type_is_read() {
+        for text in ["flexmig:1g.10gb:2", "gres:flexmig:1g.10gb=2", "gres/flexmig : 1g.10gb : 2"] {
+            assert_eq!(term(text), (Some("1g.10gb".into()), 2), "{text:?}");
+        }
+        for kind in
+            ["1g.10gb", "1g.10gb+me", "20gb", "20GB", "3g", "mixed", "a100_3g.20gb", "2080ti"]
+        {
+            assert_eq!(term(&format!("flexmig:{kind}")), (Some(kind.into()), 1));
+        }
+    }
+
+    #[test]
+    fn types_say_what_is_wanted() {
+        let want = |kind| Term { kind, count: 1 }.want();
+        assert_eq!(want(None), Want::Any);
+        assert_eq!(want(Some("1G.10GB")), Want::Profile(Profile::new(1, 10)));
+        assert_eq!(want(Some("a100_3g.20gb")), Want::Profile(Profile::new(3, 20)));
+        assert_eq!(want(Some("20gb")), Want::Memory(20));
+        assert_eq!(want(Some("3g")), Want::Slices(3));
+        assert_eq!(want(Some("Mixed")), Want::Mixed);
+        for name in ["a100_10g", "big", "0gb", "é", "gb", "g", "99999gb"] {
+            assert_eq!(want(Some(name)), Want::Name(name));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_in_one_line() {
+        let told = |text: &str| Request::parse(text).unwrap_err().to_string();
+        for count in ["0", "-1", "+2", "1.5", "99999999999999999999", "999999999P"] {
+            let expected = format!(
+                "flexmig:{count}: {count:?} is not a count from 1 up: \
+                 type flexmig:N with N leaves per node"
+            );
+            assert_eq!(told(&format!("gres:flexmig:{count}")), expected);
+        }
+        assert_eq!(
+            told("flexmig:1g.10gb:four"),
+            "flexmig:1g.10gb:four: \"four\" is not a count from 1 up: \
+             type flexmig:N with N leaves per node"
+        );
+        for text in [
+            "flexmig:",
+            "flexmig::4",
+            "flexmig:1g.10gb:",
+            "flexmig:a:2:3",
+            "flexmig=",
+            "flexmig:a b:2",
+            "flexmig:a\nb:2",
+        ] {
+            let shown = text.replace('\n', "?");
+            assert_eq!(
+                told(text),
+                format!(
+                    "{shown}: cannot be read: type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn others_are_kept_and_prefixes_become_native() {
+        let text = "gres/gpu:1, gres:flexmig:4,,gpu:2,license/x=1,gres:gpu:flexmig:1";
+        let request = Request::parse(text).unwrap();
+        assert_eq!(
+            request.write(Notation::Slash),
+            "gres/gpu:1,gres/flexmig:4,gpu:2,license/x=1,gres/gpu:flexmig:1"
+        );
+        assert_eq!(
+            request.write(Notation::Colon),
+            "gres:gpu:1,gres:flexmig:4,gpu:2,license/x=1,gres:gpu:flexmig:1"
+        );
+        assert_eq!(request.terms().count(), 1);
+    }
+
+    #[test]
+    fn the_scan_finds_the_name_in_any_case() {
+        assert!(mentions(b"gres:flexmig:4") && mentions(b"FLEXMIG") && mentions(b"fflexmig"));
+        assert!(!mentions(b"") && !mentions(b"flexmi") && !mentions(b"gres:gpu:4"));
+    }
+
+    fn notation() -> impl Strategy<Value = Notation> {
+        prop_oneof![Just(Notation::Colon), Just(Notation::Slash)]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_the_same(
+            entries in proptest::collection::vec(
+                prop_oneof![
+                    (proptest::option::of("[1-7]g\\.[1-9][0-9]gb(\\+me)?|[1-9][0-9]gb|[1-7]g|a100_1g\\.5gb|[a-z]{1,5}"), 1..u64::MAX)
+                        .prop_map(|(kind, count)| (kind, Some(count), "")),
+                    Just((Some("gpu:2".to_owned()), None, "gres")),
+                    Just((Some("license/a=1".to_owned()), None, "")),
+                ],
+                0..5,
+            ),
+            notation in notation(),
+        ) {
+            let entries = entries
+                .iter()
+                .map(|(text, count, prefix)| match count {
+                    Some(count) => Entry::Flexmig(Term { kind: text.as_deref(), count: *count }),
+                    None if *prefix == "gres" => Entry::Gres(text.as_deref().unwrap()),
+                    None => Entry::Other(text.as_deref().unwrap()),
+                })
+                .collect();
+            let request = Request { entries };
+            let text = request.write(notation);
+            prop_assert_eq!(Request::parse(&text), Ok(request));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(
+            text in "([gG]res[:/ ]|flexmig|[:=, +-]|[0-9a-z.]{1,6}|.){0,12}",
+            notation in notation(),
+        ) {
+            match Request::parse(&text) {
+                Ok(request) => {
+                    let written = request.write(notation);
+                    prop_assert_eq!(Request::parse(&written), Ok(request.clone()), "{:?}", written);
+                }
+                Err(error) => prop_assert!(!error.to_string().contains('\n')),
+            }
+        }
+    }
+}
