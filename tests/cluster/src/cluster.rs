@@ -1,0 +1,289 @@
+//! The running cluster and what a test does with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::client::{Client, Ran};
+use crate::daemon::Daemon;
+use crate::job::Job;
+use crate::parse::{Fields, JobInfo};
+use crate::ports::Ports;
+use crate::release::Release;
+use crate::sandbox::Sandbox;
+use crate::setup;
+use crate::spec::{Auth, Builder, NodeSpec};
+use crate::wait::wait_for;
+
+/// A cluster. Dropping it ends every daemon and job; its directory goes too, unless the test is
+/// failing: then the logs are shown and the directory stays.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: PathBuf,
+    release: Release,
+    specs: Vec<NodeSpec>,
+    policy: String,
+    controller: Daemon,
+    munged: Option<Daemon>,
+    slurmds: Vec<Daemon>,
+    sandbox: Arc<Sandbox>,
+    _ports: Ports,
+}
+
+impl Cluster {
+    /// Describes a new cluster.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn prepare(builder: Builder) -> Cluster {
+        let laid_out = setup::lay_out(&builder).unwrap_or_else(|error| panic!("cluster: {error}"));
+        let setup::LaidOut { dir, sandbox, release, ports } = laid_out;
+        let controller = Daemon::new(
+            "slurmctld",
+            &["slurmctld", "-i"],
+            &dir,
+            &sandbox,
+            setup::daemon_env(&dir, None, &builder.controller_env),
+        );
+        let slurmds = builder.nodes.iter().map(|node| {
+            Daemon::new(
+                &format!("slurmd-{}", node.name),
+                &["slurmd", "-N", &node.name],
+                &dir,
+                &sandbox,
+                setup::daemon_env(&dir, Some(&node.name), &node.env),
+            )
+        });
+        let slurmds = slurmds.collect();
+        let munged = (builder.auth == Auth::Munge).then(|| setup::munged(&dir, &sandbox));
+        if let Some(munged) = &munged {
+            munged.start();
+        }
+        Cluster {
+            dir,
+            release,
+            specs: builder.nodes,
+            policy: builder.policy,
+            controller,
+            munged,
+            slurmds,
+            sandbox,
+            _ports: ports,
+        }
+    }
+
+    /// Starts slurmctld and every slurmd and waits until all nodes are registered.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn start_daemons(&self) {
+        self.controller.start_with(&["-c"]).ok();
+        std::thread::scope(|scope| {
+            for slurmd in &self.slurmds {
+                scope.spawn(|| slurmd.start());
+            }
+        });
+        self.wait_ready();
+    }
+
+    /// Waits until slurmctld knows every node's version and none is down or not responding. A node
+    /// may be drained.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        wait_for("all nodes to be registered", 60, || {
+            assert!(self.controller.is_running(), "slurmctld has ended");
+            let sinfo =
+                self.client("sinfo").args("-h -N -O NodeList:64,Version:32,StateCompact:32");
+            let ran = sinfo.run();
+            let registered = ran.stdout.lines().filter(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                words.len() == 3
+                    && !words[2].contains('*')
+                    && !words[2].starts_with("unk")
+                    && !words[2].starts_with("down")
+            });
+            (ran.success() && registered.count() == self.specs.len()).then_some(())
+        });
+    }
+
+    /// The cluster's directory; slurm.conf, flexmig.toml and the other files lie in it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory of a node: its `flexmig.toml`, `node.toml`, `dev` and `proc`.
+    pub fn node_dir(&self, node: &str) -> PathBuf {
+        self.dir.join("nodes").join(node)
+    }
+
+    /// The Slurm that runs here.
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    /// slurmctld.
+    pub fn controller(&self) -> &Daemon {
+        &self.controller
+    }
+
+    /// The slurmd of a node.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[track_caller]
+    pub fn slurmd(&self, node: &str) -> &Daemon {
+        let index = self.specs.iter().position(|spec| spec.name == node);
+        &self.slurmds[index.unwrap_or_else(|| panic!("no node {node}"))]
+    }
+
+    pub(crate) fn command(&self, uid: Option<u32>) -> Command {
+        let mut command = self.sandbox.command(uid);
+        command.arg(format!("--chdir={}", self.dir.join("work").display()));
+        command.args(setup::common_env(&self.dir).map(|(name, value)| format!("{name}={value}")));
+        command
+    }
+
+    /// A command to be run in the cluster, in its directory `work`.
+    pub fn client(&self, program: &str) -> Client<'_> {
+        Client::new(self, program)
+    }
+
+    /// The command `flexmig` as an admin of `node` would run it.
+    #[track_caller]
+    pub fn flexmig(&self, node: &str) -> Client<'_> {
+        let env = self.slurmd(node).environment();
+        let client = self.client("env").arg("SLURMD_NODENAME=".to_owned() + node);
+        let client = env.into_iter().fold(client, |client, variable| client.arg(variable));
+        client.arg(self.dir.join("bin/flexmig").display().to_string())
+    }
+
+    /// Submits a batch script; a first line `#!/bin/sh` is added if it has none. stdout and stderr
+    /// go to one file that [`Job::output`] reads.
+    ///
+    /// # Panics
+    /// If sbatch rejects it.
+    #[track_caller]
+    pub fn sbatch(&self, args: &str, script: &str) -> Job<'_> {
+        self.try_sbatch(args, script).unwrap_or_else(|ran| panic!("{ran}"))
+    }
+
+    /// As [`Cluster::sbatch`]; a rejection is an answer.
+    pub fn try_sbatch(&self, args: &str, script: &str) -> Result<Job<'_>, Ran> {
+        self.submit(self.client("sbatch").args(args), script)
+    }
+
+    /// As [`Cluster::try_sbatch`] with a client of the test's own, for example with `.uid(65534)`.
+    pub fn submit(&self, sbatch: Client<'_>, script: &str) -> Result<Job<'_>, Ran> {
+        let shebang = if script.starts_with("#!") { "" } else { "#!/bin/sh\n" };
+        let output = self.dir.join("work/%j.out");
+        let sbatch = sbatch.arg("--parsable").arg(format!("--output={}", output.display()));
+        let ran = sbatch.stdin(format!("{shebang}{script}\n")).run();
+        let id = ran.stdout.trim().split(';').next().and_then(|id| id.parse().ok());
+        match id {
+            Some(id) if ran.success() => Ok(Job::new(self, id, ran.stderr)),
+            _ => Err(ran),
+        }
+    }
+
+    /// Runs srun with these words, split at white space.
+    pub fn srun(&self, args: &str) -> Ran {
+        self.client("srun").args(args).run()
+    }
+
+    /// Runs scontrol with these words, split at white space.
+    pub fn scontrol(&self, args: &str) -> Ran {
+        self.client("scontrol").args(args).run()
+    }
+
+    /// `scontrol reconfigure`.
+    #[track_caller]
+    pub fn reconfigure(&self) {
+        self.scontrol("reconfigure").ok();
+    }
+
+    /// The records of `scontrol -d show job ID`; there is at least one.
+    #[track_caller]
+    pub fn job_infos(&self, id: &str) -> Vec<JobInfo> {
+        let ran = self.scontrol(&format!("-d show job {id}")).ok();
+        let infos = JobInfo::parse_all(&ran.stdout);
+        assert!(!infos.is_empty(), "no job {id}: {ran}");
+        infos
+    }
+
+    /// `scontrol -d show node NAME`.
+    #[track_caller]
+    pub fn node_info(&self, node: &str) -> Fields {
+        Fields::parse(&self.scontrol(&format!("-d show node {node}")).ok().stdout)
+    }
+
+    /// Waits until the node's state contains `state`, for example `IDLE` or `DRAIN`.
+    #[track_caller]
+    pub fn wait_node(&self, node: &str, state: &str) -> Fields {
+        wait_for(&format!("node {node} to be {state}"), 30, || {
+            let info = self.node_info(node);
+            info.get("State").contains(state).then_some(info)
+        })
+    }
+
+    /// One field of `squeue -O` of one job, for example `tres-per-node`.
+    #[track_caller]
+    pub fn squeue_field(&self, id: u32, field: &str) -> String {
+        let squeue = self.client("squeue").args(&format!("-h -j {id} -O {field}:400"));
+        squeue.run().ok().stdout.trim().to_owned()
+    }
+
+    /// Reads a file of the cluster's directory.
+    #[track_caller]
+    pub fn read(&self, path: &str) -> String {
+        let path = self.dir.join(path);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Writes a file of the cluster's directory, for example `slurm.conf`, in one step.
+    #[track_caller]
+    pub fn write(&self, path: &str, text: &str) {
+        setup::write(&self.dir, path, text).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Changes a file of the cluster's directory.
+    #[track_caller]
+    pub fn edit(&self, path: &str, change: impl FnOnce(String) -> String) {
+        self.write(path, &change(self.read(path)));
+    }
+
+    /// Writes the controller's flexmig.toml; nodes keep theirs.
+    #[track_caller]
+    pub fn set_policy(&self, text: &str) {
+        self.write("flexmig.toml", text);
+    }
+
+    /// Writes the node's flexmig.toml with these lines in table `[node]`.
+    #[track_caller]
+    pub fn set_node_policy(&self, node: &str, lines: &str) {
+        let text = setup::node_policy(&self.dir, node, &self.policy, lines);
+        self.write(&format!("nodes/{node}/flexmig.toml"), &text);
+    }
+
+    /// The ends of all daemon logs.
+    pub fn logs(&self) -> String {
+        let daemons = self.munged.iter().chain([&self.controller]).chain(&self.slurmds);
+        daemons.map(|daemon| daemon.tail(120)).collect()
+    }
+
+    /// If this thread is panicking, shows the logs and keeps the directory.
+    pub(crate) fn show_logs_if_failing(&self) {
+        if std::thread::panicking() {
+            self.sandbox.keep();
+            eprintln!("{}cluster directory kept: {}", self.logs(), self.dir.display());
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.show_logs_if_failing();
+    }
+}
