@@ -22,7 +22,8 @@ Exit status:
 
 /// MIG leaves as a Slurm resource: what this node has, what to configure, and what is wrong.
 #[derive(Debug, Parser)]
-#[command(name = "flexmig", version = VERSION, after_help = AFTER, arg_required_else_help = true)]
+#[command(name = "flexmig", version = VERSION, after_help = AFTER)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

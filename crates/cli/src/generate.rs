@@ -27,9 +27,7 @@ fn man(dir: &Path) -> io::Result<()> {
     command.build();
     write_page(&command, "flexmig", dir)?;
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        if sub.get_name() != "help" {
-            write_page(sub, &format!("flexmig-{}", sub.get_name()), dir)?;
-        }
+        write_page(sub, &format!("flexmig-{}", sub.get_name()), dir)?;
     }
     Ok(())
 }
@@ -38,6 +36,7 @@ fn write_page(command: &clap::Command, name: &str, dir: &Path) -> io::Result<()>
     // The bin name ("flexmig leaves") stays for the synopsis; the page's title has a hyphen.
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).title(name).render(&mut page)?;
+    let page = String::from_utf8_lossy(&page).replace(".SH EXTRA", ".SH NOTES");
     fs::write(dir.join(format!("{name}.1")), page)
 }
 

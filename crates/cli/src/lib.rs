@@ -23,6 +23,8 @@ pub mod view;
 
 use std::fmt::{self, Display};
 
+use args::{Cli, Command};
+
 /// Why a command ended without doing its work: one line, `what: why: what to do`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure(String);
@@ -43,4 +45,24 @@ impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "flexmig: {}", self.0)
     }
+}
+
+/// Does what the command line says; returns the exit status.
+pub fn run(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Leaves(_) | Command::Config(_) | Command::Check(_) => Ok(0),
+        Command::Generate(args) => generate::run(args).map(|()| 0),
+        Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    output::print(text).map_err(|error| Failure::new("stdout", error, "free space or another target"))
+}
+
+/// JSON as it is printed, with a newline at the end.
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new("JSON", error, "please report this"))?;
+    Ok(text + "\n")
 }
