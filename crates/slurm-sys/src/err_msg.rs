@@ -1,0 +1,56 @@
+//! The text that a user sees: `char **err_msg` of job_submit and job_modify.
+
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::Slurm;
+
+/// The message of a submission, to which each plugin in the chain may add lines.
+///
+/// Rejected: sbatch prints each line as `sbatch: error: LINE`. Accepted: as
+/// `sbatch: LINE` (and as an error after all if a later check rejects the job).
+/// In job_modify add a line only when rejecting: scontrol prints every line as
+/// an error.
+pub struct ErrMsg<'a> {
+    slurm: Slurm,
+    message: NonNull<*mut c_char>,
+    _borrow: PhantomData<&'a mut *mut c_char>,
+}
+
+impl ErrMsg<'_> {
+    /// `None` for a null pointer: then nobody is listening.
+    ///
+    /// # Safety
+    /// `message` is null or points to a `char *` that is null or a string of
+    /// Slurm's allocator, and that nobody else uses during `'a`. On 22.05
+    /// job_modify has no such argument ([`crate::Release::job_modify_has_err_msg`]).
+    #[must_use]
+    pub unsafe fn from_raw(slurm: Slurm, message: *mut *mut c_char) -> Option<Self> {
+        Some(Self { slurm, message: NonNull::new(message)?, _borrow: PhantomData })
+    }
+
+    /// What is there so far.
+    #[must_use]
+    pub fn get(&self) -> Option<&CStr> {
+        // SAFETY: the slot is valid and holds null or a terminated string, which
+        // only `&mut self` replaces (see `from_raw`).
+        unsafe { NonNull::new(self.message.read()).map(|text| CStr::from_ptr(text.as_ptr())) }
+    }
+
+    /// Adds a line (or several) below what earlier plugins said.
+    pub fn add(&mut self, line: &str) {
+        let mut text = self.get().map(|old| old.to_bytes().to_vec()).unwrap_or_default();
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(line.as_bytes());
+        let mut old = self.slurm.xstrdup(&text);
+        // SAFETY: the slot is valid and ours; after the swap `old` is the former
+        // string, of Slurm's allocator, which nobody uses any more.
+        unsafe {
+            self.message.as_ptr().swap(&raw mut old);
+            self.slurm.xfree(&raw mut old);
+        }
+    }
+}

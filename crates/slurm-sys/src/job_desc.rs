@@ -1,0 +1,220 @@
+//! The job description: what a user asks for, as job_submit sees and changes it.
+
+use std::borrow::Cow;
+use std::ffi::c_char;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::consts::{NO_VAL, NO_VAL16, NO_VAL64};
+use crate::environment::EnvArray;
+use crate::memory::{Fields, text};
+use crate::raw::JobDescMsg;
+use crate::{Slurm, layout::JobDescLayout};
+
+/// A `job_desc_msg_t`. Numbers are `None` where Slurm says "not set"; text is
+/// `None` for null, and reads lossily where it is not UTF-8.
+pub struct JobDesc<'a> {
+    fields: Fields,
+    _borrow: PhantomData<&'a mut JobDescMsg>,
+}
+
+macro_rules! text_fields {
+    ($($(#[$doc:meta])* $field:ident $(/ $set:ident)?;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $field(&self) -> Option<Cow<'_, str>> {
+            text(self.fields.c_str(self.layout().$field))
+        }
+        $(
+            /// Replaces the field of the same name; `None` stores null.
+            pub fn $set(&mut self, text: Option<&str>) {
+                self.fields.set_text(self.layout().$field, text.map(str::as_bytes));
+            }
+        )?
+    )*};
+}
+
+macro_rules! number_fields {
+    ($($(#[$doc:meta])* $field:ident: $type:ty, $none:ident $(/ $set:ident)?;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $field(&self) -> Option<$type> {
+            let value = self.fields.get::<$type>(self.layout().$field);
+            (value != $none).then_some(value)
+        }
+        $(
+            /// Sets the field of the same name.
+            pub fn $set(&mut self, value: $type) {
+                self.fields.set(self.layout().$field, value);
+            }
+        )?
+    )*};
+}
+
+impl JobDesc<'_> {
+    /// `None` for null.
+    ///
+    /// # Safety
+    /// `job` is null or the job description that Slurm passed to an entry point,
+    /// which nobody else uses during `'a`.
+    #[must_use]
+    pub unsafe fn from_raw(slurm: Slurm, job: *mut JobDescMsg) -> Option<Self> {
+        // SAFETY: Slurm's structure has the layout of its release, and is ours
+        // during the call.
+        let fields = unsafe { Fields::new(slurm, NonNull::new(job)?) };
+        Some(Self { fields, _borrow: PhantomData })
+    }
+
+    fn layout(&self) -> &'static JobDescLayout {
+        &self.fields.slurm.layout().job_desc
+    }
+
+    text_fields! {
+        /// The account to charge.
+        account;
+        /// The comment that only admins and plugins may set.
+        admin_comment / set_admin_comment;
+        /// `--array`, for the first call of an array.
+        array_inx;
+        /// `--comment`.
+        comment;
+        /// `--cpus-per-gpu` and the like.
+        cpus_per_tres / set_cpus_per_tres;
+        /// `--exclude`.
+        exc_nodes;
+        /// `--constraint`.
+        features / set_features;
+        /// The job, array task or array part of an update: `20`, `20_6`, `20_[3-5]`.
+        job_id_str;
+        /// `--mem-per-gpu` and the like.
+        mem_per_tres / set_mem_per_tres;
+        /// The job's name.
+        name;
+        /// The partitions, a comma list; `None` means the default partition.
+        partition;
+        /// `--prefer`.
+        prefer;
+        /// The quality of service.
+        qos;
+        /// `--nodelist`.
+        req_nodes;
+        /// `--reservation`.
+        reservation;
+        /// `--tres-bind` and `--gpu-bind`.
+        tres_bind / set_tres_bind;
+        /// `--gpus` and the like.
+        tres_per_job / set_tres_per_job;
+        /// `--gres` and `--gpus-per-node`.
+        tres_per_node / set_tres_per_node;
+        /// `--gpus-per-socket`.
+        tres_per_socket / set_tres_per_socket;
+        /// `--tres-per-task` and `--gpus-per-task`.
+        tres_per_task / set_tres_per_task;
+    }
+
+    number_fields! {
+        /// Which component of a het job this is.
+        het_job_offset: u32, NO_VAL;
+        /// The job of an update; scontrol sets [`job_id_str`](Self::job_id_str) instead.
+        job_id: u32, NO_VAL;
+        /// `--ntasks`.
+        num_tasks: u32, NO_VAL / set_num_tasks;
+        /// `--cpus-per-task`.
+        cpus_per_task: u16, NO_VAL16 / set_cpus_per_task;
+        /// The least number of CPUs of the whole job.
+        min_cpus: u32, NO_VAL / set_min_cpus;
+        /// The largest number of CPUs of the whole job.
+        max_cpus: u32, NO_VAL / set_max_cpus;
+        /// The least of `--nodes`.
+        min_nodes: u32, NO_VAL / set_min_nodes;
+        /// The largest of `--nodes`.
+        max_nodes: u32, NO_VAL / set_max_nodes;
+        /// `--ntasks-per-node`.
+        ntasks_per_node: u16, NO_VAL16 / set_ntasks_per_node;
+        /// `--ntasks-per-gpu`.
+        ntasks_per_tres: u16, NO_VAL16;
+        /// `--mincpus`: the least number of CPUs per node.
+        pn_min_cpus: u16, NO_VAL16 / set_pn_min_cpus;
+        /// MiB per node, or per CPU where [`crate::consts::MEM_PER_CPU`] is set in it.
+        pn_min_memory: u64, NO_VAL64 / set_pn_min_memory;
+        /// `--exclusive` is 0, `--oversubscribe` is 1.
+        shared: u16, NO_VAL16;
+        /// Who the job is for; an admin may submit for others.
+        user_id: u32, NO_VAL;
+    }
+
+    /// The flags of `bitflags` in slurm.h.
+    #[must_use]
+    pub fn bitflags(&self) -> u64 {
+        self.fields.get(self.layout().bitflags)
+    }
+
+    /// Whether there is a batch script: sbatch, not srun or salloc.
+    #[must_use]
+    pub fn is_batch(&self) -> bool {
+        !self.fields.get::<*mut c_char>(self.layout().script).is_null()
+    }
+
+    /// Whether the job brings an environment that the plugin may change: batch
+    /// jobs only.
+    #[must_use]
+    pub fn has_environment(&self) -> bool {
+        let size = self.fields.get::<u32>(self.layout().env_size);
+        let array = self.fields.get::<*mut *mut c_char>(self.layout().environment);
+        if array.is_null() || size == 0 || size == NO_VAL {
+            return false;
+        }
+        // SAFETY: Slurm unpacks `env_size` strings into an array of one more,
+        // whose last element is null; so `size` is a valid index. An array that
+        // is not ended like that is left alone.
+        unsafe { array.add(size as usize).read() }.is_null()
+    }
+
+    fn environment(&self) -> Option<EnvArray<'_>> {
+        if !self.has_environment() {
+            return None;
+        }
+        // SAFETY: the field is an environment array of Slurm's allocator, checked
+        // to be ended by null. With `&self` callers only read.
+        unsafe {
+            EnvArray::from_raw(self.fields.slurm, self.fields.slot(self.layout().environment))
+        }
+    }
+
+    /// A variable of the job's environment.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.environment()?.get(name).map(|value| Cow::Owned(value.into_owned()))
+    }
+
+    /// The names of the variables that the job brings.
+    #[must_use]
+    pub fn env_names(&self) -> Vec<String> {
+        let name = |entry: &[u8]| {
+            let end = entry.iter().position(|&b| b == b'=').unwrap_or(entry.len());
+            String::from_utf8_lossy(&entry[..end]).into_owned()
+        };
+        self.environment().map(|env| env.iter().map(name).collect()).unwrap_or_default()
+    }
+
+    /// Sets a variable. Without [`has_environment`](Self::has_environment)
+    /// nothing happens, and the answer is false.
+    pub fn set_env(&mut self, name: &str, value: &str) -> bool {
+        self.change_env(|env| env.set(name, value))
+    }
+
+    /// Removes a variable. Says whether it was there.
+    pub fn remove_env(&mut self, name: &str) -> bool {
+        let mut found = false;
+        self.change_env(|env| found = env.remove(name));
+        found
+    }
+
+    fn change_env(&mut self, change: impl FnOnce(&mut EnvArray<'_>)) -> bool {
+        let Some(mut env) = self.environment() else { return false };
+        change(&mut env);
+        let size = u32::try_from(env.len()).unwrap_or(NO_VAL);
+        self.fields.set(self.layout().env_size, size);
+        true
+    }
+}
