@@ -26,8 +26,12 @@
 pub mod bus_id;
 #[cfg(feature = "std")]
 pub mod hostlist;
+#[cfg(feature = "config")]
+pub mod index_file;
 #[cfg(feature = "std")]
 pub mod leaf;
+#[cfg(feature = "config")]
+pub mod order;
 #[cfg(feature = "config")]
 pub mod policy;
 #[cfg(feature = "std")]
