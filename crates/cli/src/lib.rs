@@ -57,7 +57,8 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    output::print(text).map_err(|error| Failure::new("stdout", error, "free space or another target"))
+    output::print(text)
+        .map_err(|error| Failure::new("stdout", error, "free space or another target"))
 }
 
 /// JSON as it is printed, with a newline at the end.

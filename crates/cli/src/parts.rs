@@ -3,6 +3,7 @@
 //! What slurm.conf already says is kept and completed, never dropped.
 
 use flexmig_core::leaf::Leaf;
+use flexmig_core::order;
 use flexmig_core::profile::{Profile, Suffix};
 use flexmig_core::slurm_conf::{GRES_NAME, SlurmConf};
 use serde::Serialize;
@@ -58,21 +59,41 @@ pub struct About {
     pub accounted: bool,
 }
 
-/// One part per type: its name in slurm.conf (none: untyped) and its leaves.
+/// The types of a node: name in slurm.conf (none: untyped) and leaves in order of their indices.
 pub type Types<'a> = Vec<(Option<String>, Vec<&'a Leaf>)>;
 
-/// Types for leaves that slurm.conf does not know yet: one per shape, smallest first, under the
-/// profile's name without suffix (the suffix is about media engines, and jobs want equal leaves).
-pub fn types_by_profile(leaves: &[Leaf]) -> Types<'_> {
-    let mut types: Vec<(Profile, Vec<&Leaf>)> = Vec::new();
-    for leaf in leaves {
-        match types.iter_mut().find(|(profile, _)| *profile == leaf.profile) {
-            Some((_, leaves)) => leaves.push(leaf),
-            None => types.push((Profile { suffix: Suffix::None, ..leaf.profile }, vec![leaf])),
+/// What slurm.conf should give the node, with counts: the types that it has (`configured`), and for
+/// other shapes the profile's name without suffix, as that is about media engines and jobs want
+/// equal leaves.
+pub fn wanted_types(
+    leaves: &[Leaf],
+    configured: &[(Option<String>, u64)],
+) -> Vec<(Option<String>, u64)> {
+    let mut types = configured.to_vec();
+    let mut shapes: Vec<Profile> = leaves.iter().map(|leaf| leaf.profile).collect();
+    shapes.sort();
+    shapes.dedup();
+    for shape in shapes {
+        let takes = |kind: &Option<String>| match kind {
+            Some(kind) => order::profile_of_type(kind) == Some(shape),
+            None => true,
+        };
+        if !types.iter().any(|(kind, _)| takes(kind)) {
+            types.push((Some(Profile { suffix: Suffix::None, ..shape }.to_string()), 0));
         }
     }
-    types.sort_by_key(|(profile, _)| *profile);
-    types.into_iter().map(|(profile, leaves)| (Some(profile.to_string()), leaves)).collect()
+    let line = format!("NodeName=node Gres={}", order::gres_for(leaves, &types));
+    let conf = SlurmConf::parse("", line.as_bytes(), &mut |_| Err(String::new()));
+    conf.nodes().first().map(|node| node.flexmig_types()).unwrap_or_default()
+}
+
+/// The leaves by type, as an assignment has them.
+pub fn by_type(assignment: &order::Assignment) -> Types<'_> {
+    let group = |group: &order::Group| {
+        let leaves = group.indices.clone().filter_map(|index| assignment.leaf(index));
+        (group.kind.clone(), leaves.collect())
+    };
+    assignment.groups.iter().map(group).collect()
 }
 
 impl Parts {
@@ -218,6 +239,7 @@ fn gres_conf(node: &str, types: &Types) -> Vec<String> {
 mod tests {
     use super::*;
     use flexmig_core::leaf::{DeviceFiles, Parent};
+    use flexmig_core::policy::Order;
 
     fn leaf(profile: &str, minor: u32, gi: u32) -> Leaf {
         Leaf {
@@ -252,7 +274,28 @@ mod tests {
     fn parts(text: Option<&str>, leaves: &[Leaf], explicit: bool) -> Parts {
         let conf =
             text.map(|text| SlurmConf::parse("f", text.as_bytes(), &mut |_| Err("none".into())));
-        Parts::new("n1", text.zip(conf.as_ref()), &types_by_profile(leaves), layout(), explicit)
+        let configured = conf.as_ref().and_then(|conf| conf.node("n1"));
+        let types =
+            wanted_types(leaves, &configured.map(|n| n.flexmig_types()).unwrap_or_default());
+        let assignment = order::assign(leaves, &types, Order::Pack, &[], false);
+        Parts::new("n1", text.zip(conf.as_ref()), &by_type(&assignment), layout(), explicit)
+    }
+
+    #[test]
+    fn configured_types_keep_their_names() {
+        let leaves = [leaf("1g.10gb+me", 0, 7), leaf("1g.10gb", 0, 8), leaf("3g.40gb", 0, 1)];
+        let wanted = |configured: &[(Option<&str>, u64)]| {
+            let configured: Vec<_> =
+                configured.iter().map(|&(kind, n)| (kind.map(str::to_owned), n)).collect();
+            wanted_types(&leaves, &configured)
+        };
+        let kind = |kind: &str, count| (Some(kind.to_owned()), count);
+        assert_eq!(wanted(&[]), [kind("1g.10gb", 2), kind("3g.40gb", 1)]);
+        assert_eq!(
+            wanted(&[(Some("a100_3g.40gb"), 5)]),
+            [kind("a100_3g.40gb", 1), kind("1g.10gb", 2)]
+        );
+        assert_eq!(wanted(&[(None, 14)]), [(None, 3)]);
     }
 
     #[test]
@@ -287,7 +330,7 @@ nodes = \"n1\"
     fn what_is_configured_is_kept() {
         let text = "GresTypes=flexmig,gpu\nJobSubmitPlugins=lua\nTaskPlugin=task/affinity\n\
                     AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageTRES=gres/gpu\n\
-                    NodeName=n[1-2] CPUs=16 gres=gpu:2,flexmig:9 Weight=3\n";
+                    NodeName=n[1-2] CPUs=16 gres=gpu:2,flexmig:1g.10gb:9 Weight=3\n";
         let parts = parts(Some(text), &[leaf("1g.10gb", 0, 7)], true);
         assert_eq!(parts.gres_types, "gpu,flexmig");
         assert_eq!(parts.job_submit_plugins, "flexmig,lua");
