@@ -132,3 +132,41 @@ pub(crate) unsafe fn free(slurm: Slurm, mut bits: *mut Bitstr) {
         unsafe { (slurm.api().bit_free)(&raw mut bits) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn set_bits_are_found_in_order() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut bitmap = Bitmap::new(slurm, 130);
+        for bit in [129, 3, 64, 63] {
+            bitmap.set(bit);
+        }
+        let bits = bitmap.as_ref();
+        assert_eq!(bits.iter().collect::<Vec<_>>(), [3, 63, 64, 129]);
+        assert_eq!(bits.len(), 130);
+        let copy = bits.to_owned();
+        drop(bitmap);
+        assert!(copy.as_ref().test(129) && !copy.as_ref().test(128));
+    }
+
+    #[test]
+    fn bits_outside_are_clear_and_stay_so() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut bitmap = Bitmap::new(slurm, 8);
+        bitmap.set(8);
+        bitmap.set(usize::MAX);
+        assert!(!bitmap.as_ref().test(8) && !bitmap.as_ref().test(usize::MAX));
+        assert_eq!(bitmap.as_ref().iter().count(), 0);
+    }
+
+    #[test]
+    fn null_is_no_bitmap() {
+        let Some(slurm) = testing::slurm() else { return };
+        // SAFETY: null is allowed.
+        assert!(unsafe { BitstrRef::from_raw(slurm, std::ptr::null_mut()) }.is_none());
+    }
+}

@@ -141,3 +141,59 @@ impl Default for DeviceSlot {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_list_holds_what_was_pushed_and_a_slot_replaces_it() {
+        static SLOT: DeviceSlot = DeviceSlot::new();
+        let Some(slurm) = testing::slurm() else { return };
+        let mut list = DeviceList::new(slurm);
+        for (index, path) in ["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap30"].iter().enumerate() {
+            list.push(&Device {
+                index: index as i32,
+                device_type: DeviceType::Char,
+                major: 195,
+                minor: 30,
+                number: -1,
+                path,
+                unique_id: (index == 1).then_some("MIG-1"),
+            });
+        }
+        assert_eq!(list.len(), 2);
+        let api = slurm.api();
+        // SAFETY: a live list; elements are devices with the layout of the release.
+        let last = unsafe {
+            let iterator = (api.list_iterator_create)(list.list.as_ptr());
+            (api.list_next)(iterator);
+            let last = Fields::new(slurm, NonNull::new((api.list_next)(iterator)).unwrap());
+            (api.list_iterator_destroy)(iterator);
+            last
+        };
+        let layout = &slurm.layout().gres_device;
+        assert_eq!(last.get::<i32>(layout.index), 1);
+        assert_eq!((last.get::<u32>(layout.major), last.get::<u32>(layout.minor)), (195, 30));
+        assert_eq!((last.get::<i32>(layout.dev_type), last.get::<i32>(layout.dev_num)), (2, -1));
+        assert_eq!(last.get::<i32>(layout.alloc), 0);
+        let text = |offset| last.c_str(offset).map(CStr::to_bytes);
+        assert_eq!(text(layout.path), Some(&b"/dev/nvidia-caps/nvidia-cap30"[..]));
+        assert_eq!(text(layout.unique_id), Some(&b"MIG-1"[..]));
+
+        assert!(SLOT.as_ptr().is_null());
+        // SAFETY: nobody else knows the slot.
+        unsafe {
+            SLOT.replace(slurm, Some(list));
+            let first = SLOT.as_ptr();
+            assert_eq!((api.list_count)(first), 2);
+            SLOT.replace(slurm, Some(DeviceList::new(slurm)));
+            assert_eq!((api.list_count)(SLOT.as_ptr()), 0);
+            SLOT.replace(slurm, None);
+        }
+        assert!(SLOT.as_ptr().is_null());
+    }
+}

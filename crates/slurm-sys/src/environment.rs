@@ -101,3 +101,70 @@ impl EnvArray<'_> {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{self, TestEnv};
+
+    #[test]
+    fn variables_are_set_replaced_and_removed() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut test = TestEnv::new(slurm, &[("HOME", "/root"), ("HOMEPAGE", "x")]);
+        let mut env = test.env();
+        env.set("FLEXMIG_UUIDS", "MIG-1,MIG-2");
+        env.set("HOME", "/home/a=b %s");
+        assert_eq!(env.get("HOME").as_deref(), Some("/home/a=b %s"));
+        assert_eq!(env.get("HOMEPAGE").as_deref(), Some("x"));
+        assert_eq!(env.get("FLEXMIG_UUIDS").as_deref(), Some("MIG-1,MIG-2"));
+        assert_eq!(env.len(), 3);
+        assert!(env.remove("HOME"));
+        assert!(!env.remove("HOME"));
+        assert!(env.remove("FLEXMIG_UUIDS"), "the last entry");
+        assert_eq!(env.iter().collect::<Vec<_>>(), [b"HOMEPAGE=x"]);
+    }
+
+    #[test]
+    fn an_array_that_is_null_is_empty_until_something_is_set() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut test = TestEnv::new(slurm, &[]);
+        assert!(test.env().is_empty());
+        assert!(!test.env().remove("A"));
+        assert_eq!(test.env().get("A"), None);
+        for i in 0..200 {
+            test.env().set(&format!("V{i}"), i.to_string());
+        }
+        assert_eq!(test.env().len(), 200);
+        assert_eq!(test.env().get("V199").as_deref(), Some("199"));
+    }
+
+    #[test]
+    fn every_entry_of_a_repeated_name_goes() {
+        let Some(slurm) = testing::slurm() else { return };
+        // Two names of one length become one name, in place: Slurm itself does not repeat names.
+        let mut test = TestEnv::new(slurm, &[("A1", "x"), ("A2", "y"), ("A3", "z"), ("B", "b")]);
+        let mut next = test.array_for_test();
+        // SAFETY: entries are writable strings longer than two bytes; the array ends with null.
+        unsafe {
+            while !next.read().is_null() {
+                if next.read().read() == b'A' as std::ffi::c_char {
+                    next.read().add(1).write(b'A' as std::ffi::c_char);
+                }
+                next = next.add(1);
+            }
+        }
+        assert!(test.env().remove("AA"));
+        assert_eq!(test.env().iter().collect::<Vec<_>>(), [b"B=b"]);
+    }
+
+    #[test]
+    fn names_that_no_environment_can_hold_are_not_set() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut test = TestEnv::new(slurm, &[]);
+        for name in ["", "A=B", "A\0B"] {
+            test.env().set(name, "x");
+        }
+        assert!(test.env().is_empty());
+        test.env().set("A", "x\0y");
+        assert_eq!(test.env().get("A").as_deref(), Some("x"));
+    }
+}

@@ -54,3 +54,31 @@ impl ErrMsg<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn lines_are_added_below_what_is_there() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut message = std::ptr::null_mut();
+        // SAFETY: a slot of ours that holds null.
+        let mut err = unsafe { ErrMsg::from_raw(slurm, &raw mut message) }.unwrap();
+        assert_eq!(err.get(), None);
+        err.add("flexmig: 4 leaves");
+        assert_eq!(err.get(), Some(c"flexmig: 4 leaves"));
+        err.add("100 %s\nmore");
+        assert_eq!(err.get(), Some(c"flexmig: 4 leaves\n100 %s\nmore"));
+        // SAFETY: ours, of Slurm's allocator, used no more.
+        unsafe { slurm.xfree(&raw mut message) };
+    }
+
+    #[test]
+    fn nobody_listening_is_fine() {
+        let Some(slurm) = testing::slurm() else { return };
+        // SAFETY: null is allowed.
+        assert!(unsafe { ErrMsg::from_raw(slurm, std::ptr::null_mut()) }.is_none());
+    }
+}

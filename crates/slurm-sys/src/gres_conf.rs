@@ -358,3 +358,109 @@ impl NodeConfig<'_> {
         text.filter(|_| rc == crate::consts::SLURM_SUCCESS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, TestConfList};
+
+    fn record(slurm: Slurm, name: &str, kind: &str, count: u64) -> OwnedGresRecord {
+        let mut record = OwnedGresRecord::new(slurm, name, 32);
+        record.set_type_name(Some(kind));
+        record.set_count(count);
+        record
+    }
+
+    fn types(list: &mut GresConfList<'_>) -> Vec<String> {
+        let mut types = Vec::new();
+        list.for_each(|r| types.push(format!("{}:{}", r.name().unwrap(), r.type_name().unwrap())));
+        types
+    }
+
+    #[test]
+    fn own_records_are_taken_and_put_back_in_a_new_order() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut test = TestConfList::new(slurm);
+        let mut list = test.list();
+        for (name, kind) in
+            [("flexmig", "1g.10gb"), ("gpu", "a100"), ("flexmig", "3g.40gb"), ("flexmig", "7g")]
+        {
+            list.push(record(slurm, name, kind, 7));
+        }
+        let mut taken = list.take("flexmig");
+        assert_eq!(types(&mut list), ["gpu:a100"]);
+        taken.reverse();
+        taken.pop();
+        taken.into_iter().for_each(|r| list.push(r));
+        assert_eq!(types(&mut list), ["gpu:a100", "flexmig:7g", "flexmig:3g.40gb"]);
+        assert_eq!(list.len(), 3);
+    }
+
+    #[test]
+    fn a_record_reads_back_what_was_set() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut one = record(slurm, "flexmig", "1g.10gb", 2);
+        one.set_file(Some("/dev/nvidia-caps/nvidia-cap[30-31]"));
+        one.set_unique_id(Some("MIG-1"));
+        one.set_links(Some("-1,0"));
+        one.set_cpus(Some(("0-1,31", &[0, 1, 31, 32])));
+        assert_eq!(one.flags(), GRES_CONF_HAS_FILE | GRES_CONF_HAS_TYPE);
+        assert_eq!(one.file().as_deref(), Some("/dev/nvidia-caps/nvidia-cap[30-31]"));
+        assert_eq!(one.cpus_bitmap().unwrap().iter().collect::<Vec<_>>(), [0, 1, 31]);
+        let like = OwnedGresRecord::like(&one);
+        assert_eq!(like.flags(), GRES_CONF_HAS_TYPE);
+        assert_eq!((like.file(), like.unique_id(), like.count()), (None, None, 0));
+        assert_eq!(like.cpus().as_deref(), Some("0-1,31"));
+        assert_eq!(like.cpus_bitmap().unwrap().len(), 32);
+        assert_eq!(like.links().as_deref(), Some("-1,0"));
+        one.set_cpus(None);
+        assert!(one.cpus().is_none() && one.cpus_bitmap().is_none());
+        assert_eq!(like.fields.get::<u32>(80), slurm.gres_id(c"flexmig"));
+    }
+
+    #[test]
+    fn a_panic_while_editing_leaves_the_list_usable() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut test = TestConfList::new(slurm);
+        let mut list = test.list();
+        list.push(record(slurm, "flexmig", "1g", 1));
+        let (answer, _) = testing::captured(|| {
+            crate::fence("edit", false, || {
+                list.for_each(|_| panic!("while editing"));
+                true
+            })
+        });
+        assert!(!answer);
+        assert_eq!(types(&mut list), ["flexmig:1g"]);
+    }
+
+    #[test]
+    fn the_node_configuration_is_read() {
+        unsafe extern "C" fn convert(
+            mac: *mut std::ffi::c_char,
+            abs: *mut *mut std::ffi::c_char,
+        ) -> i32 {
+            // SAFETY: called by `abstract_cores` with a terminated string and a valid slot.
+            unsafe {
+                let text = CStr::from_ptr(mac).to_bytes();
+                abs.write(testing::slurm().unwrap().xstrdup(&[b"abs ", text].concat()));
+            }
+            0
+        }
+        type Convert =
+            unsafe extern "C" fn(*mut std::ffi::c_char, *mut *mut std::ffi::c_char) -> i32;
+        let Some(slurm) = testing::slurm() else { return };
+        let layout = &slurm.layout().node_config;
+        let mut memory = [0_u64; 4];
+        // SAFETY: 32 bytes are the largest size of the structure.
+        let fields = unsafe { Fields::new(slurm, NonNull::from(&mut memory)) };
+        fields.set(layout.cpu_cnt, 16_u32);
+        fields.set(layout.in_slurmd, 1_u8);
+        // SAFETY: as above; only read from here on.
+        let config = unsafe { NodeConfig::from_raw(slurm, fields.base()) }.unwrap();
+        assert_eq!((config.cpu_count(), config.in_slurmd()), (16, true));
+        assert_eq!(config.abstract_cores("0-3"), None, "without a converter");
+        fields.set(layout.xcpuinfo_mac_to_abs, convert as Convert);
+        assert_eq!(config.abstract_cores("0-3").as_deref(), Some("abs 0-3"));
+    }
+}

@@ -218,3 +218,78 @@ impl JobDesc<'_> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, TestJob};
+
+    fn view(slurm: Slurm, job: &TestJob) -> JobDesc<'_> {
+        // SAFETY: a description of ours, used through one view at a time.
+        unsafe { JobDesc::from_raw(slurm, job.as_ptr()) }.unwrap()
+    }
+
+    #[test]
+    fn text_is_read_and_replaced() {
+        let Some(slurm) = testing::slurm() else { return };
+        let test = TestJob::new(slurm).with_text("tres_per_node", "gres/flexmig:4");
+        let mut job = view(slurm, &test);
+        assert_eq!(job.tres_per_node().as_deref(), Some("gres/flexmig:4"));
+        assert_eq!(job.admin_comment(), None);
+        job.set_tres_per_node(Some("gres/flexmig:1g.10gb:4"));
+        job.set_admin_comment(Some("[flexmig:v1]"));
+        assert_eq!(job.tres_per_node().as_deref(), Some("gres/flexmig:1g.10gb:4"));
+        assert_eq!(job.admin_comment().as_deref(), Some("[flexmig:v1]"));
+        job.set_tres_per_node(None);
+        assert_eq!(job.tres_per_node(), None);
+    }
+
+    #[test]
+    fn numbers_that_slurm_calls_unset_are_none() {
+        let Some(slurm) = testing::slurm() else { return };
+        let test = TestJob::new(slurm);
+        let mut job = view(slurm, &test);
+        assert_eq!(job.num_tasks(), None);
+        assert_eq!(job.cpus_per_task(), None);
+        assert_eq!(job.pn_min_memory(), None);
+        assert_eq!(job.het_job_offset(), None);
+        job.set_num_tasks(4);
+        job.set_min_nodes(1);
+        job.set_max_nodes(2);
+        job.set_cpus_per_task(8);
+        job.set_ntasks_per_node(3);
+        job.set_pn_min_memory(64 | crate::MEM_PER_CPU);
+        assert_eq!(job.num_tasks(), Some(4));
+        assert_eq!((job.min_nodes(), job.max_nodes()), (Some(1), Some(2)));
+        assert_eq!((job.cpus_per_task(), job.ntasks_per_node()), (Some(8), Some(3)));
+        assert_eq!(job.pn_min_memory(), Some(64 | crate::MEM_PER_CPU));
+        assert_eq!(job.user_id(), Some(1000));
+    }
+
+    #[test]
+    fn the_environment_of_a_batch_job_keeps_its_size() {
+        let Some(slurm) = testing::slurm() else { return };
+        let test = TestJob::new(slurm).batch(&["A=1", "FLEXMIG_BOUND=x"]);
+        let mut job = view(slurm, &test);
+        assert!(job.is_batch() && job.has_environment());
+        assert!(job.set_env("FLEXMIG_REQUEST", "1g.10gb:4"));
+        assert_eq!(job.env("FLEXMIG_REQUEST").as_deref(), Some("1g.10gb:4"));
+        assert_eq!(job.env_names(), ["A", "FLEXMIG_BOUND", "FLEXMIG_REQUEST"]);
+        assert_eq!(job.fields.get::<u32>(job.layout().env_size), 3);
+        assert!(job.remove_env("FLEXMIG_BOUND"));
+        assert!(!job.remove_env("FLEXMIG_BOUND"));
+        assert_eq!(job.fields.get::<u32>(job.layout().env_size), 2);
+    }
+
+    #[test]
+    fn an_interactive_job_has_no_environment() {
+        let Some(slurm) = testing::slurm() else { return };
+        let test = TestJob::new(slurm);
+        let mut job = view(slurm, &test);
+        assert!(!job.is_batch());
+        assert!(!job.set_env("A", "1"));
+        assert_eq!(job.env("A"), None);
+        assert!(!job.remove_env("A"));
+        assert!(job.env_names().is_empty());
+    }
+}

@@ -78,3 +78,42 @@ impl PackBuf<'_> {
         Ok(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length as usize) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, TestBuf};
+
+    #[test]
+    fn blocks_come_back_as_they_went_in() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut test = TestBuf::new(slurm);
+        let large: Vec<u8> = (0..100_000_u32).map(|i| i as u8).collect();
+        {
+            // SAFETY: a live buffer of ours.
+            let mut buffer = unsafe { PackBuf::from_raw(slurm, test.as_ptr()) }.unwrap();
+            buffer.put(b"flexmig\0\xff").unwrap();
+            buffer.put(b"").unwrap();
+            buffer.put(&large).unwrap();
+        }
+        let end = test.position();
+        test.rewind();
+        // SAFETY: as above.
+        let mut buffer = unsafe { PackBuf::from_raw(slurm, test.as_ptr()) }.unwrap();
+        assert_eq!(buffer.take(), Ok(&b"flexmig\0\xff"[..]));
+        assert_eq!(buffer.take(), Ok(&b""[..]));
+        assert_eq!(buffer.take(), Ok(&large[..]));
+        assert_eq!(buffer.take(), Err(Truncated));
+        assert_eq!(test.position(), end);
+    }
+
+    #[test]
+    fn a_block_that_slurm_would_drop_silently_is_an_error() {
+        let Some(slurm) = testing::slurm() else { return };
+        let test = TestBuf::new(slurm);
+        // SAFETY: a live buffer of ours.
+        let mut buffer = unsafe { PackBuf::from_raw(slurm, test.as_ptr()) }.unwrap();
+        assert!(buffer.put(&vec![0; PackBuf::MAX_BLOCK + 1]).is_err());
+        assert_eq!(test.position(), 0);
+    }
+}

@@ -254,4 +254,25 @@ mod tests {
         assert_eq!(version_of(c"libc.so.6", libc::RTLD_LAZY | libc::RTLD_NOLOAD), None);
         assert_eq!(version_of(c"/nowhere/auth_none.so", libc::RTLD_LAZY), None);
     }
+
+    #[test]
+    fn slurms_own_plugins_tell_the_version_to_the_micro() {
+        let Some(slurm) = crate::testing::slurm() else { return };
+        let release = slurm.release();
+        let (version, lines) = crate::testing::captured(|| known_version("test", release));
+        assert_eq!(version.major_minor(), release.major_minor());
+        assert_eq!(lines, [""; 0], "no guess");
+        assert_eq!(slurm.version(), version);
+        let plugins: Vec<_> =
+            siblings().iter().filter_map(|p| version_of(p, libc::RTLD_LAZY)).collect();
+        assert!(!plugins.is_empty() && plugins.iter().all(|v| *v == version), "{plugins:?}");
+    }
+
+    #[test]
+    fn another_releases_plugins_are_not_believed() {
+        let Some(slurm) = crate::testing::slurm() else { return };
+        let other =
+            Release::ALL.into_iter().find(|r| *r != slurm.release()).expect("eight releases");
+        assert_eq!(find_version(Some(other)), None);
+    }
 }

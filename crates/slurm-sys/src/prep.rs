@@ -165,3 +165,53 @@ pub unsafe fn free_prep(slurm: Slurm, prep: *mut GresPrep) {
         slurm.xfree(&raw mut prep);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bitmap;
+    use crate::testing;
+
+    #[test]
+    fn the_units_of_each_node_reach_prolog_and_epilog() {
+        let Some(slurm) = testing::slurm() else { return };
+        let layout = &slurm.layout().gres_job_state;
+        let mut memory = [0_u64; 32];
+        // SAFETY: 256 bytes are more than any release's structure.
+        let fields = unsafe { Fields::new(slurm, NonNull::from(&mut memory)) };
+        let mut bitmap = Bitmap::new(slurm, 14);
+        bitmap.set(2);
+        bitmap.set(9);
+        let mut bits = [bitmap.as_ptr(), std::ptr::null_mut()];
+        let mut counts = [2_u64, 0];
+        fields.set(layout.node_cnt, 2_u32);
+        fields.set(layout.gres_bit_alloc, bits.as_mut_ptr());
+        fields.set(layout.gres_cnt_node_alloc, counts.as_mut_ptr());
+        // SAFETY: the structure above lives to the end of the test.
+        let state = unsafe { JobState::from_raw(slurm, fields.base()) }.unwrap();
+        assert_eq!(state.node_count(), 2);
+        let raw = state.to_prep();
+        // SAFETY: just made, freed below.
+        let prep = unsafe { PrepInfo::from_raw(slurm, raw) }.unwrap();
+        assert_eq!(prep.node_count(), 2);
+        assert_eq!(prep.bits(0).unwrap().iter().collect::<Vec<_>>(), [2, 9]);
+        assert_eq!((prep.count(0), prep.count(1), prep.count(2)), (2, 0, 0));
+        assert!(prep.bits(1).is_none() && prep.bits(2).is_none());
+        // SAFETY: from to_prep, used no more.
+        unsafe { free_prep(slurm, raw) };
+    }
+
+    #[test]
+    fn a_job_without_units_has_nothing_to_say() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut memory = [0_u64; 32];
+        let layout = &slurm.layout().gres_job_state;
+        // SAFETY: as above.
+        let fields = unsafe { Fields::new(slurm, NonNull::from(&mut memory)) };
+        // SAFETY: as above.
+        let state = unsafe { JobState::from_raw(slurm, fields.base()) }.unwrap();
+        assert!(state.to_prep().is_null());
+        fields.set(layout.node_cnt, u32::MAX);
+        assert_eq!(state.node_count(), 0, "nonsense is not believed");
+    }
+}

@@ -218,6 +218,11 @@ impl TestEnv {
         &raw mut self.array
     }
 
+    #[cfg(test)]
+    pub(crate) fn array_for_test(&mut self) -> *mut *mut c_char {
+        self.array
+    }
+
     /// The safe view.
     pub fn env(&mut self) -> crate::EnvArray<'_> {
         // SAFETY: our own array of Slurm's allocator, borrowed mutably.
