@@ -49,9 +49,10 @@ pub(crate) fn log_panic(entry: &str, payload: Box<dyn Any + Send>) {
              call: please report this line",
         ));
     }));
-    // Dropping a payload runs foreign code, which may panic again; a leak does not.
-    std::mem::forget(payload);
-    if let Err(second) = logged {
+    // Dropping a payload runs foreign code, which may panic again; that second
+    // payload is leaked.
+    let dropped = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+    for second in [logged, dropped].into_iter().filter_map(Result::err) {
         std::mem::forget(second);
     }
 }

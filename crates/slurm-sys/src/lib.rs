@@ -48,7 +48,7 @@
 //! - No thread-local variable with a destructor.
 //!
 //! # Features
-//! - `testing`: [`testing`], for the plugins' unit tests.
+//! - `testing`: the module `testing`, for the plugins' unit tests.
 //! - `fault-injection`: `FLEXMIG_TEST_PANIC` and `FLEXMIG_TEST_API`. Never in what
 //!   is installed.
 
