@@ -13,9 +13,6 @@ use crate::policy::FileError;
 /// Version of the format that is written; others are refused.
 const VERSION: u32 = 1;
 
-/// Name of the file in its directory.
-pub const FILE_NAME: &str = "flexmig-indices.toml";
-
 /// The text's shape.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -28,6 +28,8 @@ pub mod bus_id;
 pub mod hostlist;
 #[cfg(feature = "config")]
 pub mod index_file;
+#[cfg(feature = "config")]
+pub mod layout;
 #[cfg(feature = "std")]
 pub mod leaf;
 #[cfg(feature = "config")]
@@ -42,3 +44,5 @@ pub mod promise;
 pub mod request;
 #[cfg(feature = "std")]
 pub mod slurm_conf;
+#[cfg(feature = "config")]
+pub mod submit;
