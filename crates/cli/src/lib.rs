@@ -3,18 +3,19 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`args`] | the command line, with all help texts |
-//! | `site` | what this host has: slurm.conf, flexmig.toml, the node's name, its leaves and indices |
+//! | [`host`] | what this host has: slurm.conf, flexmig.toml, the node's name, its leaves and indices |
 //! | [`view`] | what `flexmig leaves` shows |
 //! | [`parts`] | what `flexmig config` prints |
 //! | [`check`] | what `flexmig check` finds |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin; the only `unsafe` |
 //! | [`output`], [`text`], [`generate`] | tables, places in Slurm's files, man pages and completions |
 //!
-//! The views are pure functions of what `site` read, so their exact text is tested.
+//! The views are pure functions of what [`host`] read, so their exact text is tested.
 
 pub mod args;
 pub mod check;
 pub mod generate;
+pub mod host;
 pub mod output;
 pub mod parts;
 pub mod probe;
@@ -23,7 +24,10 @@ pub mod view;
 
 use std::fmt::{self, Display};
 
+use mig_inventory::Inventory;
+
 use args::{Cli, Command};
+use host::Host;
 
 /// Why a command ended without doing its work: one line, `what: why: what to do`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +54,62 @@ impl Display for Failure {
 /// Does what the command line says; returns the exit status.
 pub fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
-        Command::Leaves(_) | Command::Config(_) | Command::Check(_) => Ok(0),
+        Command::Leaves(args) => leaves(args).map(|()| 0),
+        Command::Config(args) => config(args).map(|()| 0),
+        Command::Check(args) => {
+            let report = check::report(args);
+            print(&if args.json { json(&report)? } else { report.text(args.quiet) })?;
+            Ok(report.status())
+        }
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),
     }
+}
+
+fn leaves(args: &args::Leaves) -> Result<(), Failure> {
+    let host = configured_host(args.node.name.as_deref())?;
+    let inventory = Inventory::read(&host.policy.node).map_err(Failure::message)?;
+    let view = host::view(&host, &inventory);
+    print(&if args.json { json(&view)? } else { view::text(&view, output::terminal_width()) })
+}
+
+fn config(args: &args::Config) -> Result<(), Failure> {
+    let host = configured_host(args.node.name.as_deref())?;
+    let inventory = Inventory::read(&host.policy.node).map_err(Failure::message)?;
+    if inventory.leaves.is_empty() {
+        return Err(no_leaves(&host, &inventory));
+    }
+    let parts = host::parts(&host, &inventory, args.explicit);
+    let text = match (args.layout, args.json) {
+        (true, _) => parts.layout.text,
+        (_, true) => json(&parts)?,
+        _ => parts.text(),
+    };
+    print(&text)
+}
+
+/// The configuration; a broken flexmig.toml is an error, as it says where the leaves are.
+fn configured_host(node: Option<&str>) -> Result<Host, Failure> {
+    let host = Host::read(node);
+    match host.site.policy.error() {
+        Some(error) => Err(Failure::message(format!("{error}: mend it, then try again"))),
+        None => Ok(host),
+    }
+}
+
+fn no_leaves(host: &Host, inventory: &Inventory) -> Failure {
+    let why = match inventory.warnings.first() {
+        Some(warning) => {
+            return Failure::message(format!("node {}: no leaves: {warning}", host.node));
+        }
+        None if inventory.parents.is_empty() => "NVML shows no GPU",
+        None => "MIG is off on its GPUs",
+    };
+    Failure::new(
+        format!("node {}: no leaves", host.node),
+        why,
+        "nvidia-smi -mig 1, then make the instances (nvidia-mig-parted apply)",
+    )
 }
 
 fn print(text: &str) -> Result<(), Failure> {

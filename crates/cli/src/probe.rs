@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Plugins of Slurm's own that load outside the daemons: they need nothing that only a daemon has.
-const SIBLINGS: [&str; 7] = [
+pub const SIBLINGS: [&str; 7] = [
     "hash_k12.so",
     "auth_none.so",
     "cred_none.so",

@@ -63,7 +63,7 @@ pub struct Gpu {
     /// CPUs close to it.
     pub cpus: String,
     /// Number of its leaves.
-    pub leaves: u32,
+    pub leaves: usize,
     /// Whether MIG is on.
     pub mig: bool,
 }
@@ -112,10 +112,10 @@ pub struct Gone {
     /// Type in slurm.conf.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// UUID that it was; none if there never was one.
-    pub uuid: Option<String>,
-    /// Profile that it was.
-    pub profile: Option<String>,
+    /// UUID of the leaf that it was.
+    pub uuid: String,
+    /// Its profile.
+    pub profile: String,
 }
 
 /// Shortest UUID that is printed: `MIG-` and eight digits still tell leaves apart.

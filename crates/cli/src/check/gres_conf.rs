@@ -9,33 +9,38 @@ use crate::text::{Statement, statements};
 /// Checks the lines that are for this node. `exists` says whether a path is there: slurmd waits for
 /// a missing file 20 s and then ends (gres.c).
 pub fn findings(file: &str, text: &str, node: &str, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut lines = 0;
-    for line in statements(text).iter().filter(|line| is_own(line, node)) {
-        lines += 1;
-        let place = format!("{file}:{}", line.line);
-        let files = line.value("File").or(line.value("MultipleFiles"));
-        for list in files.into_iter().flat_map(|list| hostlist::expand(list).unwrap_or_default()) {
-            if !exists(&list) {
-                findings.push(Finding::error(
-                    "gres.conf",
-                    &place,
-                    format!("{list} does not exist, so slurmd ends after 20 s"),
-                    "remove the flexmig lines (the plugin finds the leaves), or write those of \
-                     `flexmig config --explicit`",
-                ));
-                break;
-            }
-        }
-    }
-    if findings.is_empty() && lines > 0 {
-        findings.push(Finding::ok(
+    let statements = statements(text);
+    let lines: Vec<&Statement> = statements.iter().filter(|line| is_own(line, node)).collect();
+    let missing = lines.iter().filter_map(|line| {
+        let list = line.value("File").or(line.value("MultipleFiles"))?;
+        let path = hostlist::expand(list).ok()?.into_iter().find(|path| !exists(path))?;
+        Some(Finding::error(
             "gres.conf",
-            file,
-            "its flexmig lines name files that are there",
-        ));
+            format!("{file}:{}", line.line),
+            format!("{path} does not exist, so slurmd ends after 20 s"),
+            "remove the flexmig lines (the plugin finds the leaves), or write those of \
+             `flexmig config --explicit`",
+        ))
+    });
+    let missing: Vec<Finding> = missing.collect();
+    if missing.is_empty() && !lines.is_empty() {
+        return vec![Finding::ok("gres.conf", file, "its flexmig lines name files that are there")];
     }
-    findings
+    missing
+}
+
+/// On a node with leaves and gres/gpu: AutoDetect=nvml finds MIG devices too, as GPUs.
+pub fn auto_detect(file: &str, text: &str) -> Option<Finding> {
+    let statements = statements(text);
+    let line = statements.iter().find(|line| {
+        line.value("AutoDetect").is_some_and(|how| how.eq_ignore_ascii_case("nvml"))
+    })?;
+    Some(Finding::warning(
+        "gres.conf",
+        format!("{file}:{}", line.line),
+        "AutoDetect=nvml takes the leaves for GPUs as well, so two jobs can get one leaf",
+        "write the gpu lines of this node by hand, with AutoDetect=off",
+    ))
 }
 
 fn is_own(line: &Statement, node: &str) -> bool {
@@ -56,6 +61,17 @@ mod tests {
     fn no_lines_are_fine() {
         assert_eq!(check("AutoDetect=off\nName=gpu File=/dev/nvidia0\n"), [""; 0]);
         assert_eq!(check("NodeName=n[3-4] Name=flexmig File=/gone"), [""; 0]);
+    }
+
+    #[test]
+    fn gpus_must_not_be_detected_among_leaves() {
+        assert_eq!(auto_detect("gres.conf", "AutoDetect=off\nName=gpu File=/dev/nvidia7"), None);
+        let finding = auto_detect("gres.conf", "\nautodetect=NVML").unwrap().to_string();
+        assert_eq!(
+            finding,
+            "warning gres.conf:2: AutoDetect=nvml takes the leaves for GPUs as well, so two jobs can \
+             get one leaf: write the gpu lines of this node by hand, with AutoDetect=off"
+        );
     }
 
     #[test]
