@@ -13,7 +13,8 @@ use crate::ports::Ports;
 use crate::release::Release;
 use crate::sandbox::Sandbox;
 use crate::setup;
-use crate::spec::{Auth, Builder, NodeSpec};
+use crate::spec::{Auth, Builder, Node};
+use crate::trees;
 use crate::wait::wait_for;
 
 /// A cluster. Dropping it ends every daemon and job; its directory goes too, unless the test is
@@ -22,7 +23,7 @@ use crate::wait::wait_for;
 pub struct Cluster {
     dir: PathBuf,
     release: Release,
-    specs: Vec<NodeSpec>,
+    specs: Vec<Node>,
     policy: String,
     controller: Daemon,
     munged: Option<Daemon>,
@@ -107,6 +108,28 @@ impl Cluster {
             });
             (ran.success() && registered.count() == self.specs.len()).then_some(())
         });
+    }
+
+    /// Restarts a slurmd and waits until it has registered again.
+    #[track_caller]
+    pub fn restart_slurmd(&self, node: &str) {
+        let slurmd = self.slurmd(node);
+        slurmd.stop();
+        let mark = slurmd.log_mark();
+        slurmd.start();
+        slurmd.wait_log(mark, "slurmctld sent back", 30);
+    }
+
+    /// Restarts slurmctld, or kills and starts it, and waits until the nodes have registered.
+    #[track_caller]
+    pub fn restart_controller(&self, kill: bool) {
+        if kill {
+            self.controller.kill9()
+        } else {
+            self.controller.stop()
+        }
+        self.controller.start();
+        self.wait_ready();
     }
 
     /// The cluster's directory; slurm.conf, flexmig.toml and the other files lie in it.
@@ -267,10 +290,28 @@ impl Cluster {
         self.write(&format!("nodes/{node}/flexmig.toml"), &text);
     }
 
+    /// Changes what NVML finds on the node, and its `dev` and `proc` trees with it.
+    #[track_caller]
+    pub fn set_mock(&self, node: &str, spec: &mock_nvml::NodeSpec) {
+        let spec = spec.clone().named(node);
+        trees::build(&self.node_dir(node), &spec).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// What NVML finds on the node by now, to be changed for [`Cluster::set_mock`].
+    ///
+    /// # Panics
+    /// If the node has no mock NVML.
+    #[track_caller]
+    pub fn mock(&self, node: &str) -> mock_nvml::NodeSpec {
+        let text = self.read(&format!("nodes/{node}/node.toml"));
+        mock_nvml::NodeSpec::from_toml(&text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// The ends of all daemon logs.
     pub fn logs(&self) -> String {
-        let daemons = self.munged.iter().chain([&self.controller]).chain(&self.slurmds);
-        daemons.map(|daemon| daemon.tail(120)).collect()
+        let munged = self.munged.iter().map(|daemon| daemon.tail(5));
+        let slurm = [&self.controller].into_iter().chain(&self.slurmds);
+        munged.chain(slurm.map(|daemon| daemon.tail(100))).collect()
     }
 
     /// If this thread is panicking, shows the logs and keeps the directory.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::ports::Ports;
 use crate::release::Release;
-use crate::spec::{Auth, Builder, NodeSpec, Plugins};
+use crate::spec::{Auth, Builder, Node, Plugins};
 
 /// What slurm.conf needs beyond the builder.
 pub(crate) struct Facts<'a> {
@@ -80,7 +80,7 @@ pub(crate) fn slurm_conf(builder: &Builder, facts: &Facts) -> String {
     text
 }
 
-fn node_line(node: &NodeSpec, host: &str, port: u16) -> String {
+fn node_line(node: &Node, host: &str, port: u16) -> String {
     let gres = if node.gres.is_empty() { String::new() } else { format!(" Gres={}", node.gres) };
     format!(
         "NodeName={} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={} Sockets={} \
@@ -95,7 +95,7 @@ fn node_line(node: &NodeSpec, host: &str, port: u16) -> String {
 }
 
 /// The GRES names of all nodes. gpu goes first: gres/gpu clears variables that flexmig sets.
-fn gres_names(nodes: &[NodeSpec]) -> String {
+fn gres_names(nodes: &[Node]) -> String {
     let items = nodes.iter().flat_map(|node| node.gres.split(','));
     let mut names: Vec<&str> = items.filter_map(|item| item.split(':').next()).collect();
     names.retain(|name| !name.is_empty());
@@ -124,8 +124,8 @@ mod tests {
     fn slurm_conf_names_nodes_ports_and_gres() {
         let ports = Ports::claim(3).unwrap();
         let builder = Builder::default()
-            .node(NodeSpec::new("n1").gres("flexmig:1g.10gb:14,gpu:2"))
-            .nodes(1, |_| NodeSpec::new("x").cpus(8, 2).conf("Weight=3"))
+            .node(Node::new("n1").gres("flexmig:1g.10gb:14,gpu:2"))
+            .nodes(1, |_| Node::new("x").cpus(8, 2).conf("Weight=3"))
             .slurm_conf("MinJobAge=5");
         let facts = Facts { dir: Path::new("/tmp/c"), host: "vm", user: 0, ports: &ports };
         let text = slurm_conf(&builder, &facts);

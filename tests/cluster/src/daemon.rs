@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::client::Ran;
 use crate::sandbox::Sandbox;
@@ -42,8 +44,8 @@ impl Daemon {
         }
     }
 
-    /// Starts the daemon and returns what the starting command said; a daemon that meets a fatal
-    /// error later says so in its log only.
+    /// Starts the daemon and returns what the starting command said. Success means that its pid
+    /// file is there; a daemon that meets a fatal error later says so in its log only.
     pub fn try_start(&self) -> Ran {
         self.start_with(&[])
     }
@@ -58,7 +60,13 @@ impl Daemon {
         command.args(["timeout", "--foreground", "60"]).args(&self.words).args(more);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let shown = self.words.join(" ");
+        let _ = fs::remove_file(&self.pid_file);
         let status = command.status().unwrap_or_else(|error| panic!("{shown}: {error}"));
+        // Some releases detach first and write the file a moment later.
+        let end = Instant::now() + Duration::from_secs(3);
+        while status.success() && self.pid().is_none() && Instant::now() < end {
+            sleep(Duration::from_millis(5));
+        }
         let said = fs::read_to_string(&self.out).unwrap_or_default();
         Ran::new(shown, Output { status, stdout: Vec::new(), stderr: said.into_bytes() })
     }

@@ -29,8 +29,10 @@ pub use release::Release;
 pub use sandbox::{Isolation, is_root};
 pub use setup::build_dir;
 pub use shared::{Shared, SharedRef};
-pub use spec::{Auth, Builder, NodeSpec, Plugins};
+pub use spec::{Auth, Builder, Node, Plugins};
 pub use wait::wait_for;
+
+pub use mock_nvml;
 
 /// Whether [`Builder::cgroups`] can work here, else why not.
 pub fn cgroups() -> Result<(), String> {

@@ -21,6 +21,11 @@ supervise)
     none) set -- ;;
     esac
     test_process=$PPID
+    if [ -e "$dir/cgroups" ]; then
+        # Slurm names its cgroups after the node: one such cluster at a time.
+        exec 9>/run/lock/flexmig-cluster-cgroups
+        flock 9
+    fi
     "$@" sh "$0" init "$kind" "$dir" "$root" || true
     if [ "$kind" = none ]; then
         # DIR is this cluster's alone: whoever has a file open below it belongs to the cluster.
@@ -47,23 +52,24 @@ supervise)
 init)
     # /proc is still the machine's: our process id as the test process sees it.
     read -r pid rest </proc/self/stat
-    if [ "$kind" = none ]; then
-        echo "$pid"
-        exec cat
-    fi
-    if [ -z "$root" ]; then
+    case $kind$root in
+    none) set -- ;;
+    root/*)
+        mount --rbind /sys "$root/sys"
+        mount --rbind /dev "$root/dev"
+        mount -t proc proc "$root/proc"
+        mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+        mkdir -p "$root$dir"
+        mount --bind "$dir" "$root$dir"
+        set -- chroot "$root"
+        ;;
+    *)
         mount -t proc proc /proc
-        echo "$pid"
-        exec env --ignore-signal=CHLD cat
-    fi
-    mount --rbind /sys "$root/sys"
-    mount --rbind /dev "$root/dev"
-    mount -t proc proc "$root/proc"
-    mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-    mkdir -p "$root$dir"
-    mount --bind "$dir" "$root$dir"
-    echo "$pid"
+        set --
+        ;;
+    esac
+    # The process id is told last: commands enter whatever root directory this process has.
     # Ignoring SIGCHLD makes the kernel reap for us.
-    exec chroot "$root" env --ignore-signal=CHLD cat
+    exec "$@" sh -c 'echo "$1"; exec env --ignore-signal=CHLD cat' sh "$pid"
     ;;
 esac

@@ -62,11 +62,11 @@ pub(crate) fn lay_out(builder: &Builder) -> Result<LaidOut, String> {
     }
     write(&dir, "flexmig.toml", &builder.policy)?;
     copy_builds(builder, &dir)?;
-    for (index, node) in builder.nodes.iter().enumerate() {
+    for node in &builder.nodes {
         let text = node_policy(&dir, &node.name, &builder.policy, &node.policy);
         write(&dir, &format!("nodes/{}/flexmig.toml", node.name), &text)?;
-        if let Some(toml) = &node.mock {
-            trees::build(&dir.join("nodes").join(&node.name), toml, index)?;
+        if let Some(spec) = &node.mock {
+            trees::build(&dir.join("nodes").join(&node.name), spec)?;
         }
     }
     for (path, text) in &builder.files {
@@ -121,12 +121,13 @@ fn copy_builds(builder: &Builder, dir: &Path) -> Result<(), String> {
             copy(&file.path(), &dir.join("plugins").join(file.file_name()))?;
         }
     }
-    let optional =
-        [("test/lib/libnvidia-ml.so.1", "lib/libnvidia-ml.so.1"), ("bin/flexmig", "bin/flexmig")];
-    for (from, to) in optional {
-        if build.join(from).exists() {
-            copy(&build.join(from), &dir.join(to))?;
-        }
+    if builder.nodes.iter().any(|node| node.mock.is_some()) {
+        let library = mock_nvml::built_library().map_err(|error| error.to_string())?;
+        copy(&library, &dir.join("lib").join(mock_nvml::LIBRARY))?;
+    }
+    let cli = build.join("bin/flexmig");
+    if cli.exists() {
+        copy(&cli, &dir.join("bin/flexmig"))?;
     }
     Ok(())
 }
@@ -178,7 +179,7 @@ pub(crate) fn daemon_env(
         None => set("FLEXMIG_CONF", dir.join("flexmig.toml")),
         Some(node) => {
             set("FLEXMIG_CONF", dir.join(format!("nodes/{node}/flexmig.toml")));
-            set("MOCK_NVML_NODE", dir.join(format!("nodes/{node}/node.toml")));
+            set(mock_nvml::NODE_VARIABLE, dir.join(format!("nodes/{node}/node.toml")));
         }
     }
     env.extend_from_slice(more);

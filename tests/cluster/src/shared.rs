@@ -9,8 +9,8 @@ use crate::cluster::Cluster;
 /// ends. For tests that do not disturb each other.
 ///
 /// ```no_run
-/// use flexmig_cluster::{Cluster, NodeSpec, Shared};
-/// static SHARED: Shared = Shared::new(|| Cluster::builder().node(NodeSpec::new("n1")).start());
+/// use flexmig_cluster::{Cluster, Node, Shared};
+/// static SHARED: Shared = Shared::new(|| Cluster::builder().node(Node::new("n1")).start());
 /// let cluster = SHARED.get();
 /// ```
 #[derive(Debug)]

@@ -28,22 +28,22 @@ pub enum Auth {
 
 /// One node. All nodes are slurmd processes on this machine.
 #[derive(Clone, Debug)]
-pub struct NodeSpec {
+pub struct Node {
     pub(crate) name: String,
     pub(crate) cpus: u32,
     pub(crate) memory: u32,
     pub(crate) sockets: u32,
     pub(crate) gres: String,
     pub(crate) conf: String,
-    pub(crate) mock: Option<String>,
+    pub(crate) mock: Option<mock_nvml::NodeSpec>,
     pub(crate) policy: String,
     pub(crate) env: Vec<(String, String)>,
 }
 
-impl NodeSpec {
+impl Node {
     /// A node with 16 CPUs on one socket, 64000 MiB and no GRES.
-    pub fn new(name: &str) -> NodeSpec {
-        NodeSpec {
+    pub fn new(name: &str) -> Node {
+        Node {
             name: name.to_owned(),
             cpus: 16,
             memory: 64_000,
@@ -57,44 +57,54 @@ impl NodeSpec {
     }
 
     /// CPUs, all sockets together, and the number of sockets.
-    pub fn cpus(mut self, cpus: u32, sockets: u32) -> NodeSpec {
+    pub fn cpus(mut self, cpus: u32, sockets: u32) -> Node {
         (self.cpus, self.sockets) = (cpus, sockets);
         self
     }
 
     /// RealMemory in MiB.
-    pub fn memory(mut self, mib: u32) -> NodeSpec {
+    pub fn memory(mut self, mib: u32) -> Node {
         self.memory = mib;
         self
     }
 
     /// The value of `Gres=` in slurm.conf, for example `flexmig:1g.10gb:14`.
-    pub fn gres(mut self, gres: &str) -> NodeSpec {
+    pub fn gres(mut self, gres: &str) -> Node {
         self.gres = gres.to_owned();
         self
     }
 
     /// More words for the node's line in slurm.conf, for example `Features=a100 Weight=10`.
-    pub fn conf(mut self, words: &str) -> NodeSpec {
+    pub fn conf(mut self, words: &str) -> Node {
         self.conf = words.to_owned();
         self
     }
 
-    /// What NVML finds on this node, as mock-nvml's TOML. The harness builds the `/dev` and `/proc`
-    /// trees and points the node's flexmig.toml at them.
-    pub fn mock(mut self, toml: impl Into<String>) -> NodeSpec {
-        self.mock = Some(toml.into());
+    /// What NVML finds on this node. The harness serves it through mock-nvml under the node's name,
+    /// builds the `dev` and `proc` trees, and points the node's flexmig.toml at all of them.
+    pub fn mock(mut self, spec: mock_nvml::NodeSpec) -> Node {
+        self.mock = Some(spec.named(&self.name));
         self
     }
 
+    /// One line for the common case: GPUs of a preset, all with the same layout, and the GRES that
+    /// slurm.conf needs for it. `node.leaves("dgx-a100", 2, "1g.10gb*7", "flexmig:1g.10gb:14")`.
+    ///
+    /// # Panics
+    /// If mock-nvml knows no such preset.
+    pub fn leaves(self, preset: &str, gpus: usize, mig: &str, gres: &str) -> Node {
+        let spec = mock_nvml::NodeSpec::preset(preset).unwrap_or_else(|error| panic!("{error}"));
+        self.mock(spec.gpus(gpus).mig(mig)).gres(gres)
+    }
+
     /// More lines for table `[node]` of the node's flexmig.toml, for example `order = "spread"`.
-    pub fn policy(mut self, lines: &str) -> NodeSpec {
+    pub fn policy(mut self, lines: &str) -> Node {
         self.policy = lines.to_owned();
         self
     }
 
     /// A variable in the environment of this slurmd and so of its slurmstepds.
-    pub fn env(mut self, name: &str, value: &str) -> NodeSpec {
+    pub fn env(mut self, name: &str, value: &str) -> Node {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -103,7 +113,7 @@ impl NodeSpec {
 /// Describes a cluster; [`Builder::start`] starts it.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    pub(crate) nodes: Vec<NodeSpec>,
+    pub(crate) nodes: Vec<Node>,
     pub(crate) plugins: Plugins,
     pub(crate) auth: Auth,
     pub(crate) cgroups: bool,
@@ -149,13 +159,13 @@ impl Default for Builder {
 
 impl Builder {
     /// Adds a node.
-    pub fn node(mut self, node: NodeSpec) -> Builder {
+    pub fn node(mut self, node: Node) -> Builder {
         self.nodes.push(node);
         self
     }
 
     /// Adds nodes `n1` to `n{count}`, each made by `spec` from its name.
-    pub fn nodes(mut self, count: usize, spec: impl Fn(&str) -> NodeSpec) -> Builder {
+    pub fn nodes(mut self, count: usize, spec: impl Fn(&str) -> Node) -> Builder {
         self.nodes.extend((1..=count).map(|number| spec(&format!("n{number}"))));
         self
     }

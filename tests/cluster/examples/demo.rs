@@ -1,0 +1,119 @@
+//! `make demo`: a two-node cluster on mock GPUs, one job over four leaves of two GPUs, and what
+//! user and administrator see of it, each view checked against the others.
+
+use std::process::exit;
+
+use flexmig_cluster::{Client, Cluster, Job, NodeSpec, Plugins, Ran};
+
+/// What each rank of the demo job says. Slurm before 23.11 does not bind tasks to leaves by itself,
+/// so a rank finds its leaf at its place in the lists, which are in rank order.
+const RANKS: &str = r#"#!/bin/bash
+srun -l bash -c '
+    at() { cut -d, -f$((SLURM_LOCALID + 1)) <<<"$1"; }
+    echo "leaf=$(at $FLEXMIG_UUIDS) bus_id=$(at $FLEXMIG_BUS_IDS)"
+' | sort -n
+echo ranks are done
+sleep 600
+"#;
+
+fn main() {
+    let cluster = Cluster::builder()
+        .plugins(Plugins::Release)
+        .nodes(2, |name| {
+            NodeSpec::new(name)
+                .gres("flexmig:1g.10gb:14")
+                .mock(two_gpus(name))
+                .policy("order = \"spread\"")
+        })
+        .start();
+    say("A cluster of two nodes, each with two A100-80 cut into seven 1g.10gb leaves:");
+    show(cluster.client("sinfo").args("-N -o").arg("%N %T %G"));
+
+    say("A user asks for four leaves:");
+    println!("$ sbatch --gres=flexmig:4 train.sh");
+    let job = cluster.sbatch("--gres=flexmig:4 -J train", RANKS);
+    print!("{}", job.messages);
+    println!("Submitted batch job {}", job.id);
+    let output = job.wait_output("ranks are done\n");
+
+    say("Each rank has a leaf of its own:");
+    print!("{output}");
+
+    say("What squeue shows:");
+    let queue = show(
+        cluster.client("squeue").args("-O jobid:8,name:8,state:10,nodelist:10,tres-per-node:32"),
+    );
+
+    say("What scontrol shows, with the indices of the leaves:");
+    show(cluster.client("scontrol").args(&format!("-d show job {}", job.id)));
+
+    say("What the node's administrator sees:");
+    let node = job.info().get("NodeList").to_owned();
+    show(cluster.flexmig(&node).args("leaves"));
+
+    match check(&cluster, &job, &node, &output, &queue.stdout) {
+        Ok(()) => println!("\ndemo: ok"),
+        Err(problem) => {
+            println!("\ndemo: failed: {problem}");
+            exit(1);
+        }
+    }
+}
+
+/// mock-nvml's TOML for two A100-80 of seven leaves each.
+fn two_gpus(name: &str) -> String {
+    let gpu = |minor: u32, bus: &str| {
+        format!(
+            "[[gpu]]\npart = \"A100-80\"\nminor = {minor}\nbus_id = \"00000000:{bus}:00.0\"\n\
+             numa = {minor}\nmig = [\"1g.10gb*7\"]\n"
+        )
+    };
+    format!("name = \"{name}\"\n{}{}", gpu(0, "07"), gpu(1, "47"))
+}
+
+/// Holds the views against each other: ranks, squeue, scontrol and `flexmig leaves`.
+fn check(
+    cluster: &Cluster,
+    job: &Job<'_>,
+    node: &str,
+    output: &str,
+    queue: &str,
+) -> Result<(), String> {
+    let indices = job.indices(node);
+    ensure(indices.len() == 4, || format!("scontrol shows indices {indices:?}, not four"))?;
+    ensure(queue.contains("flexmig:1g.10gb:4"), || "squeue does not show the leaves".to_owned())?;
+
+    let ran = cluster.flexmig(node).args("leaves --json").run();
+    let json: serde_json::Value =
+        serde_json::from_str(&ran.stdout).map_err(|error| format!("flexmig leaves: {error}"))?;
+    let leaves = json["leaves"].as_array().ok_or("flexmig leaves shows no leaves")?;
+    let mut gpus = Vec::new();
+    for (rank, index) in indices.iter().enumerate() {
+        let leaf = leaves.iter().find(|leaf| leaf["index"] == *index);
+        let leaf = leaf.ok_or_else(|| format!("flexmig leaves has no index {index}"))?;
+        let text = |name: &str| leaf[name].as_str().unwrap_or_default().to_owned();
+        let expected = format!("{rank}: leaf={} bus_id={}", text("uuid"), text("bus_id"));
+        ensure(output.lines().any(|line| line == expected), || {
+            format!("no rank says {expected:?}")
+        })?;
+        gpus.push(text("gpu_uuid"));
+    }
+    gpus.sort();
+    gpus.dedup();
+    ensure(gpus.len() == 2, || format!("the leaves are of {} GPUs, not of two", gpus.len()))
+}
+
+fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(problem()) }
+}
+
+fn say(text: &str) {
+    println!("\n== {text}");
+}
+
+/// Runs a command of the cluster and shows what it prints.
+fn show(client: Client<'_>) -> Ran {
+    let ran = client.run().ok();
+    print!("{}{}", ran.stdout, ran.stderr);
+    ran
+}
