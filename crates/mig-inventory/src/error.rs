@@ -38,13 +38,13 @@ pub enum InventoryError {
     },
     /// A GPU has MIG on, but the driver's list of device file minors cannot be read.
     #[error(
-        "{}: cannot be read: {reason}: load the nvidia kernel module (its nv_cap_enable_devfs must \
-         not be 0), or mend root in [node] of flexmig.toml", .file.display()
+        "{}: cannot be read: {reason}: load the nvidia kernel module with its capabilities in \
+         /dev, or mend root in [node] of flexmig.toml", .file.display()
     )]
     MigMinors {
         /// `/proc/driver/nvidia-caps/mig-minors` under the root directory.
         file: PathBuf,
-        /// What the operating system says, or which line is wrong.
+        /// What the operating system says.
         reason: String,
     },
 }
@@ -97,11 +97,11 @@ pub enum Warning {
         /// The mig-minors file.
         file: PathBuf,
     },
-    /// A device file of a leaf does not exist.
-    #[error("{leaf}: {}: {reason}: this leaf is left out; {mend}, then restart slurmd", .file.display())]
+    /// A device file does not exist.
+    #[error("{object}: {}: {reason}: left out; {mend}, then restart slurmd", .file.display())]
     DeviceFile {
-        /// The leaf.
-        leaf: String,
+        /// The leaf, or the GPU with all its leaves.
+        object: String,
         /// The device file.
         file: PathBuf,
         /// What the operating system says.
