@@ -1,0 +1,329 @@
+//! What becomes of a job that asks for leaves: accepted and rewritten, or rejected with a line that
+//! says what to type instead.
+//!
+//! [`decide`] is for new jobs, [`decide_change`] for updates of waiting ones. Both are pure: what
+//! slurm.conf and flexmig.toml say has been worked into a [`Site`] when they were read.
+//!
+//! | module | part |
+//! |---|---|
+//! | `site` | leaves per partition, ready for lookups |
+//! | `choose` | the type that an entry gets |
+//! | `limits` | what policy allows and what nodes can hold |
+//! | `fill` | nodes, tasks, CPUs and memory that the user left out |
+//! | `rejection` | every line a rejected user can see |
+
+mod choose;
+mod fill;
+mod limits;
+mod rejection;
+mod site;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Write};
+
+use crate::promise::{Part, Promise};
+use crate::request::{self, Entry, Notation, Request, Term};
+use choose::Choice;
+use fill::Nodes;
+use limits::Demand;
+pub use rejection::{Reason, Rejection};
+pub use site::Site;
+
+/// Longest part of ours in a job's admin_comment, in bytes.
+pub const NOTE_MAX: usize = 200;
+
+/// What the description of a job says, as far as it concerns leaves. `None` is "not set" (NO_VAL).
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)] // The names are Slurm's.
+pub struct Job<'a> {
+    pub tres_per_node: Option<&'a str>,
+    pub tres_per_task: Option<&'a str>,
+    pub tres_per_job: Option<&'a str>,
+    pub tres_per_socket: Option<&'a str>,
+    pub num_tasks: Option<u32>,
+    pub ntasks_per_node: Option<u16>,
+    pub cpus_per_task: Option<u16>,
+    pub min_cpus: Option<u32>,
+    pub pn_min_cpus: Option<u16>,
+    pub min_nodes: Option<u32>,
+    pub max_nodes: Option<u32>,
+    pub partition: Option<&'a str>,
+    pub account: Option<&'a str>,
+    pub qos: Option<&'a str>,
+    /// Whether memory is named in any way.
+    pub memory: bool,
+    /// Tasks may share CPUs (`--overcommit`).
+    pub overcommit: bool,
+    /// Has a script: sbatch, where the task count of the description counts. With srun and salloc
+    /// the client's own count does.
+    pub batch: bool,
+}
+
+/// What differs between the releases of Slurm.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect<'a> {
+    /// How request strings are written.
+    pub notation: Notation,
+    /// `--tres-per-task` exists (23.02 and later).
+    pub per_task: bool,
+    /// An update of a waiting job replaces its request (23.02.6 and later). Before, the job gets
+    /// both types.
+    pub update_replaces: bool,
+    /// The version, for messages.
+    pub version: &'a str,
+}
+
+/// What to change in the job. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // The names are Slurm's.
+pub struct Decision {
+    pub tres_per_node: Option<String>,
+    pub tres_per_task: Option<String>,
+    pub min_nodes: Option<u32>,
+    pub max_nodes: Option<u32>,
+    pub num_tasks: Option<u32>,
+    pub ntasks_per_node: Option<u16>,
+    pub cpus_per_task: Option<u16>,
+    pub min_cpus: Option<u32>,
+    /// Memory per node in MiB (pn_min_memory).
+    pub memory: Option<u64>,
+    /// For `FLEXMIG_REQUEST` of a batch job.
+    pub promise: Promise,
+    /// For admin_comment.
+    pub note: String,
+    /// For the user, without the prefix `flexmig: `; `None` if policy wants no such line.
+    pub message: Option<String>,
+}
+
+/// The field of a job that asks for leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Node,
+    Task,
+    Job,
+    Socket,
+}
+
+/// What is asked for, in which field.
+struct Asked<'a> {
+    field: Field,
+    request: Request<'a>,
+    /// By `scontrol update`.
+    change: bool,
+}
+
+impl Asked<'_> {
+    /// How the option is typed: `--gres=`.
+    fn option(&self) -> &'static str {
+        option(self.field, self.change)
+    }
+}
+
+fn option(field: Field, change: bool) -> &'static str {
+    match (field, change) {
+        (Field::Node, false) => "--gres=",
+        (Field::Node, true) => "Gres=",
+        (Field::Task, false) => "--tres-per-task=gres/",
+        (Field::Task, true) => "TresPerTask=gres/",
+        (Field::Job, _) => "tres_per_job=gres/",
+        (Field::Socket, _) => "tres_per_socket=gres/",
+    }
+}
+
+impl fmt::Display for Asked<'_> {
+    /// As the user could have typed it: `--gres=flexmig:4`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.option())?;
+        for (place, term) in self.request.terms().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(f, "{comma}{}", request::shown(&term.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Decides about a new job. `None`: it asks for no leaves.
+pub fn decide(site: &Site, slurm: &Dialect, job: &Job) -> Result<Option<Decision>, Rejection> {
+    let Some(asked) = asked(slurm, job, false)? else { return Ok(None) };
+    if let Some(why) = site.refused() {
+        return Err(Rejection::refused(&asked, why));
+    }
+    let scope = site.scope(job.partition);
+    let choices = choose::choose(site, &scope, &asked)?;
+    let demand = Demand::new(&asked, job, Nodes::of(job), &choices)?;
+    limits::check_policy(site, &scope, job, &demand)?;
+    limits::check_nodes(site, &scope, job, &demand)?;
+    let mut decision = fill::fill(site, &scope, job, &demand);
+    rewrite(slurm, &asked, &choices, &mut decision);
+    decision.promise = demand.promise();
+    decision.note = note(&asked, &choices);
+    decision.message =
+        site.submit.explain.then(|| message(&asked, job, &demand, &choices, &decision));
+    Ok(Some(decision))
+}
+
+/// Decides about an update of a waiting job. `None`: it does not concern leaves.
+///
+/// The job itself cannot be seen. Exact types are checked against slurm.conf; other requests are
+/// resolved where every partition gives the same answer, else rejected. Only the request string is
+/// changed: nodes and tasks are the job's own.
+pub fn decide_change(
+    site: &Site,
+    slurm: &Dialect,
+    job: &Job,
+) -> Result<Option<Decision>, Rejection> {
+    let Some(asked) = asked(slurm, job, true)? else { return Ok(None) };
+    if let Some(why) = site.refused() {
+        return Err(Rejection::refused(&asked, why));
+    }
+    let scope = match job.partition {
+        Some(_) => site.scope(job.partition),
+        None => site.everywhere(),
+    };
+    let choices = choose::choose(site, &scope, &asked)?;
+    if job.partition.is_none() {
+        choose::same_everywhere(site, &asked, &choices)?;
+    }
+    if !slurm.update_replaces && site.has_several_types() {
+        return Err(Rejection::update_adds(&asked, slurm.version));
+    }
+    let demand = Demand::of_change(&asked, job, &choices);
+    limits::check_change(site, &scope, job, &demand)?;
+    let mut decision = Decision::default();
+    rewrite(slurm, &asked, &choices, &mut decision);
+    decision.promise = demand.promise();
+    decision.note = note(&asked, &choices);
+    Ok(Some(decision))
+}
+
+/// Finds the field that asks for leaves, and rejects what no release of Slurm can do with them.
+fn asked<'a>(slurm: &Dialect, job: &Job<'a>, change: bool) -> Result<Option<Asked<'a>>, Rejection> {
+    let read = |field, text: Option<&'a str>| -> Result<Option<Asked<'a>>, Rejection> {
+        let Some(text) = text.filter(|text| request::mentions(text.as_bytes())) else {
+            return Ok(None);
+        };
+        let request = Request::parse(text)
+            .map_err(|error| Rejection::unreadable(option(field, change), &error))?;
+        let asks = request.terms().next().is_some();
+        Ok(asks.then_some(Asked { field, request, change }))
+    };
+    for (field, text) in [(Field::Job, job.tres_per_job), (Field::Socket, job.tres_per_socket)] {
+        if let Some(asked) = read(field, text)? {
+            return Err(Rejection::per_job(&asked));
+        }
+    }
+    match (read(Field::Node, job.tres_per_node)?, read(Field::Task, job.tres_per_task)?) {
+        (None, None) => Ok(None),
+        (Some(asked), None) => Ok(Some(asked)),
+        (None, Some(asked)) if slurm.per_task => Ok(Some(asked)),
+        (None, Some(asked)) => Err(Rejection::no_per_task(&asked, slurm.version, job.num_tasks)),
+        (Some(node), Some(task)) => Err(Rejection::both(&node, &task)),
+    }
+}
+
+/// Writes the request with the chosen types in the release's notation.
+fn rewrite(slurm: &Dialect, asked: &Asked, choices: &[Choice], decision: &mut Decision) {
+    let mut chosen = choices.iter();
+    let entries = asked.request.entries.iter().map(|entry| match entry {
+        Entry::Flexmig(term) => {
+            let kind = chosen.next().and_then(|choice| choice.kind);
+            Entry::Flexmig(Term { kind, count: term.count })
+        }
+        other => *other,
+    });
+    let text = Request { entries: entries.collect() }.write(slurm.notation);
+    match asked.field {
+        Field::Task => decision.tres_per_task = Some(text),
+        Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),
+    }
+}
+
+/// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 why=memory]`
+fn note(asked: &Asked, choices: &[Choice]) -> String {
+    let per_task = if asked.field == Field::Task { "/task" } else { "" };
+    let mut asked_for = String::new();
+    let mut got = String::new();
+    for (term, choice) in asked.request.terms().zip(choices) {
+        let comma = if got.is_empty() { "" } else { "," };
+        let with_kind = |kind: Option<&str>| kind.map_or(String::new(), |kind| format!("{kind}:"));
+        let _ = write!(asked_for, "{comma}{}{}", with_kind(term.kind), term.count);
+        let _ = write!(got, "{comma}{}{}", with_kind(choice.kind), choice.count);
+    }
+    let why = choices.first().map_or("", |choice| choice.why);
+    // A bracket in the user's text must not end our part early; the rest is cut to fit.
+    let asked_for = asked_for.replace(['[', ']', ' '], "?");
+    let room = (NOTE_MAX - 50 - why.len()) / 2;
+    let (asked_for, got) = (shortened(&asked_for, room), shortened(&got, room));
+    format!("[flexmig:v1 req={asked_for}{per_task} got={got}{per_task} why={why}]")
+}
+
+fn shortened(text: &str, room: usize) -> String {
+    if text.len() <= room {
+        return text.to_owned();
+    }
+    let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    format!("{}...", &text[..end])
+}
+
+/// The line for the user of an accepted job, as
+/// `--gres=flexmig:4: 4 leaves of 1g.10gb on one node, 4 tasks`.
+fn message(
+    asked: &Asked,
+    job: &Job,
+    demand: &Demand,
+    choices: &[Choice],
+    decision: &Decision,
+) -> String {
+    let mut text = format!("{asked}: ");
+    for (place, choice) in choices.iter().enumerate() {
+        let and = if place == 0 { "" } else { " and " };
+        let _ = write!(text, "{and}{}", leaves(choice.count, choice.kind));
+    }
+    if asked.field == Field::Task {
+        let _ = write!(text, " for each of {} tasks", demand.tasks.unwrap_or(0));
+    }
+    let nodes = &demand.nodes;
+    let _ = match (nodes.min, nodes.max) {
+        (1, Some(1)) => write!(text, " on one node"),
+        (min, Some(max)) if min == max && asked.field == Field::Node => {
+            write!(text, " on each of {min} nodes")
+        }
+        (min, Some(max)) if min == max => write!(text, " on {min} nodes"),
+        _ if asked.field == Field::Node => write!(text, " on each node"),
+        _ => Ok(()),
+    };
+    if let Some(tasks) = decision.num_tasks {
+        let _ = write!(text, ", {}", counted(u64::from(tasks), "task"));
+    }
+    if let Some(cpus) = decision.cpus_per_task {
+        let _ = write!(text, ", {} per task", counted(u64::from(cpus), "CPU"));
+    }
+    if let Some(memory) = decision.memory {
+        let _ = write!(text, ", {memory} MiB of memory per node");
+    }
+    let untold = job.num_tasks.is_none() && job.ntasks_per_node.is_none();
+    if !job.batch
+        && untold
+        && demand.unit > 1
+        && let Some(tasks) = nodes.fixed().and_then(|nodes| demand.unit.checked_mul(nodes))
+    {
+        let _ = write!(text, ": add -n {tasks}, one task per leaf");
+    }
+    text
+}
+
+/// `4 leaves of 1g.10gb`
+fn leaves(count: u64, kind: Option<&str>) -> String {
+    let leaves = if count == 1 { "1 leaf".to_owned() } else { format!("{count} leaves") };
+    match kind {
+        Some(kind) => format!("{leaves} of {kind}"),
+        None => leaves,
+    }
+}
+
+/// `1 task`, `4 tasks`
+fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}

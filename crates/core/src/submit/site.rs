@@ -1,0 +1,216 @@
+//! What slurm.conf and flexmig.toml say, worked into lookups: built when the files are read, so
+//! that a submit only looks things up.
+
+use std::collections::HashMap;
+
+use crate::policy::{Policy, Span, Submit};
+use crate::profile::{Profile, Suffix};
+use crate::request::{Term, Want, profile_of_type};
+use crate::slurm_conf::{NodeClass, SlurmConf};
+
+/// Everything that [`super::decide`] needs to know about the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    pub(super) submit: Submit,
+    pub(super) span: Span,
+    refused: Option<String>,
+    /// Nodes may exist that slurm.conf does not name: nothing is impossible.
+    pub(super) open: bool,
+    default_partition: Option<String>,
+    /// In slurm.conf's order.
+    names: Vec<String>,
+    offers: HashMap<String, Offer>,
+    all: Offer,
+}
+
+/// The leaves of a set of nodes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offer {
+    pub kinds: Vec<Kind>,
+    pub classes: Vec<Class>,
+}
+
+/// One type of slurm.conf.
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
+    /// As slurm.conf spells it; `None` where leaves have no type.
+    pub name: Option<String>,
+    /// The profile that the name tells.
+    pub profile: Option<Profile>,
+    /// The gigabytes that the name tells.
+    pub memory_gb: Option<u16>,
+    /// Policy offers it.
+    pub offered: bool,
+}
+
+/// Nodes that are equal for us.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    /// Leaves of each of the offer's kinds.
+    pub counts: Vec<u64>,
+    pub nodes: u64,
+    pub cpus: u64,
+}
+
+/// The partitions that a job may run in. It runs in one of them only.
+pub(super) struct Scope<'s> {
+    pub offers: Vec<&'s Offer>,
+    /// Their names; empty means the whole cluster.
+    pub names: Vec<&'s str>,
+}
+
+impl Site {
+    /// Works the files into a site. Without slurm.conf nothing is known about nodes, and only
+    /// policy is checked.
+    pub fn new(policy: &Policy, conf: Option<&SlurmConf>) -> Site {
+        let mut site = Site {
+            submit: policy.submit.clone(),
+            span: policy.span.clone(),
+            open: conf.is_none_or(SlurmConf::has_dynamic_nodes),
+            ..Site::default()
+        };
+        let Some(conf) = conf else { return site };
+        let offer = |partition| Offer::new(conf.flexmig_capacity(partition), &policy.submit);
+        site.default_partition = conf.default_partition().map(str::to_owned);
+        site.all = offer(None);
+        for partition in conf.partitions() {
+            let name = &partition.name;
+            if site.offers.insert(name.clone(), offer(Some(name))).is_none() {
+                site.names.push(name.clone());
+            }
+        }
+        site
+    }
+
+    /// The same site, rejecting every request for leaves; `why` says where the policy is broken.
+    pub fn refusing(mut self, why: String) -> Site {
+        self.refused = Some(why);
+        self
+    }
+
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// The partitions of a job, which are the default one if it names none. One that slurm.conf
+    /// does not know (made with `scontrol create`) can have any node.
+    pub(super) fn scope<'s>(&'s self, partition: Option<&'s str>) -> Scope<'s> {
+        let Some(list) = partition.or(self.default_partition.as_deref()) else {
+            return self.everywhere();
+        };
+        let names: Vec<&str> = list.split(',').filter(|name| !name.is_empty()).collect();
+        let offers = names.iter().map(|name| self.offers.get(*name).unwrap_or(&self.all));
+        Scope { offers: offers.collect(), names }
+    }
+
+    /// All nodes.
+    pub(super) fn everywhere(&self) -> Scope<'_> {
+        Scope { offers: vec![&self.all], names: Vec::new() }
+    }
+
+    /// Every partition that has leaves, on its own.
+    pub(super) fn each_partition(&self) -> impl Iterator<Item = Scope<'_>> {
+        self.partitions_with_leaves().map(|name| self.scope(Some(name)))
+    }
+
+    pub(super) fn partitions_with_leaves(&self) -> impl Iterator<Item = &str> {
+        let has_leaves = |name: &&String| !self.offers[*name].kinds.is_empty();
+        self.names.iter().filter(has_leaves).map(String::as_str)
+    }
+
+    pub(super) fn has_several_types(&self) -> bool {
+        self.open || self.all.kinds.len() > 1
+    }
+}
+
+impl Offer {
+    fn new(classes: Vec<NodeClass>, submit: &Submit) -> Offer {
+        let mut offer = Offer::default();
+        for class in classes {
+            let mut counts = vec![0; offer.kinds.len()];
+            for (name, count) in class.types {
+                let known = offer.kinds.iter().position(|kind| kind.name == name);
+                let place = known.unwrap_or_else(|| {
+                    offer.kinds.push(Kind::new(name, submit));
+                    counts.push(0);
+                    offer.kinds.len() - 1
+                });
+                counts[place] += count;
+            }
+            offer.classes.push(Class { counts, nodes: class.nodes, cpus: class.cpus.into() });
+        }
+        offer
+    }
+
+    /// How many leaves of a type a node of a class has; without a type, of all types together.
+    pub fn held(&self, class: &Class, kind: Option<&str>) -> u64 {
+        let counts = self.kinds.iter().zip(&class.counts);
+        counts
+            .filter(|(known, _)| kind.is_none() || known.name.as_deref() == kind)
+            .map(|(_, &count)| count)
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Number of nodes with these leaves together and so many CPUs.
+    pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
+        let holds = |class: &&Class| {
+            class.cpus >= cpus
+                && wanted.iter().all(|&(kind, count)| self.held(class, kind) >= count)
+        };
+        self.classes.iter().filter(holds).map(|class| class.nodes).sum()
+    }
+}
+
+impl Kind {
+    fn new(name: Option<String>, submit: &Submit) -> Kind {
+        let text = name.as_deref().unwrap_or_default();
+        let profile = profile_of_type(text);
+        // Sites also name types by size: `20gb`, `a100_20gb`.
+        let label = text.rsplit_once('_').map_or(text, |(_, label)| label);
+        let memory_gb = match (Term { kind: Some(label), count: 1 }).want() {
+            Want::Profile(profile) => Some(profile.memory_gb),
+            Want::Memory(gigabytes) => Some(gigabytes),
+            Want::Any | Want::Slices(_) | Want::Mixed | Want::Name(_) => None,
+        };
+        let offered = submit.profiles.is_empty()
+            || profile.is_some_and(|profile| submit.profiles.contains(&profile));
+        Kind { name, profile, memory_gb, offered }
+    }
+
+    /// Small before large; of one shape the plain one first, as a GPU has few with media engines.
+    pub fn size(&self) -> Option<(Profile, bool)> {
+        self.profile.map(|profile| (profile, profile.suffix != Suffix::None))
+    }
+}
+
+impl<'s> Scope<'s> {
+    /// The types of all the partitions, each once.
+    pub fn kinds(&self) -> impl Iterator<Item = &'s Kind> + '_ {
+        self.offers.iter().enumerate().flat_map(move |(place, offer)| {
+            let before = &self.offers[..place];
+            offer.kinds.iter().filter(move |kind| {
+                let same = |other: &Kind| other.name == kind.name;
+                !before.iter().any(|offer| offer.kinds.iter().any(same))
+            })
+        })
+    }
+
+    /// The names of the types on offer.
+    pub fn offered(&self) -> Vec<&'s str> {
+        self.kinds().filter(|kind| kind.offered).filter_map(|kind| kind.name.as_deref()).collect()
+    }
+
+    /// The most nodes that any one of the partitions has with these leaves and CPUs.
+    pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
+        self.offers.iter().map(|offer| offer.nodes_with(wanted, cpus)).max().unwrap_or(0)
+    }
+
+    /// For messages: `partition gpu`, `partitions a,b`, `this cluster`.
+    pub fn place(&self) -> String {
+        match self.names[..] {
+            [] => "this cluster".to_owned(),
+            [name] => format!("partition {name}"),
+            _ => format!("partitions {}", self.names.join(",")),
+        }
+    }
+}
