@@ -1,0 +1,244 @@
+//! In slurmd: find the leaves, give them their indices, tell Slurm.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use flexmig_core::leaf::Leaf;
+use flexmig_core::order::{self, Assignment, Entry, Run};
+use flexmig_core::slurm_conf::SlurmConf;
+use flexmig_core::{hostlist, index_file, policy};
+use flexmig_site::Surroundings;
+use mig_inventory::Inventory;
+use slurm_sys::{
+    GRES_CONF_HAS_MULT, GresConfList, GresRecord, OwnedGresRecord, PackBuf, Release, Slurm, log,
+};
+
+use crate::hand_written::{self, Chosen, Cores, Line};
+use crate::node::Node;
+use crate::{blob, running};
+
+/// The GRES that is ours.
+const NAME: &str = "flexmig";
+
+/// `config_flags`: Slurm passes node-global numbers to `gres_p_task_set_env`, also where cgroups
+/// hide the other devices; else each task would be given the number 0. Called GLOBAL_INDEX from
+/// 23.11 to 25.11 and UUID in 26.05, where it counts only with a unique id.
+const GRES_CONF_GLOBAL_INDEX: u32 = 0x4000;
+
+/// The block for slurmstepd; empty while the node has no leaves.
+static BLOCK: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+fn keep(block: Vec<u8>) {
+    *BLOCK.lock().unwrap_or_else(PoisonError::into_inner) = block;
+}
+
+/// Appends the block for slurmstepd; exactly one, whatever happens.
+pub fn send(buffer: &mut PackBuf<'_>) {
+    let block = BLOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = buffer.put(&block) {
+        log::error(format_args!("leaves for slurmstepd: {error}: jobs with leaves are refused"));
+        // An empty block always fits.
+        let _ = buffer.put(&[]);
+    }
+}
+
+/// Reads what this node has and rewrites our records accordingly. Never fails: a node without its
+/// leaves registers with fewer than configured and is drained by slurmctld, while a slurmd that does
+/// not start would say less.
+pub fn load(slurm: Slurm, records: &mut GresConfList<'_>) {
+    let own = records.take(NAME);
+    let lines: Vec<Line> = own.iter().map(|record| line_of(record)).collect();
+    keep(Vec::new());
+    if lines.iter().all(|line| line.count == 0) {
+        log::verbose("slurm.conf configures no leaves on this node");
+        own.into_iter().for_each(|record| records.push(record));
+        return;
+    }
+    let found = find(&lines);
+    let runs = found.assignment.runs(|leaf| found.cores(leaf).text);
+    for run in &runs {
+        records.push(record_of(slurm, &own, run, &found));
+    }
+    if let ([], Some(record)) = (runs.as_slice(), own.first()) {
+        // No record at all would leave slurmctld with what it knew before.
+        records.push(OwnedGresRecord::like(record));
+    }
+    match blob::encode(&Node::new(found.name, found.policy, &found.assignment)) {
+        Ok(block) => keep(block),
+        Err(error) => log::error(format_args!("leaves for slurmstepd: {error}: jobs are refused")),
+    }
+}
+
+/// Says that this node has no leaves, after an error of our own: slurmctld drains it. Records that
+/// are out of the list already are gone with their counts, which has the same effect.
+pub fn withdraw(records: &mut GresConfList<'_>) {
+    keep(Vec::new());
+    records.for_each(|record| {
+        if record.name().as_deref() == Some(NAME) {
+            record.set_count(0);
+            record.set_file(None);
+        }
+    });
+}
+
+/// The node and its leaves.
+struct Found {
+    name: String,
+    policy: policy::Node,
+    chosen: Chosen,
+    assignment: Assignment,
+}
+
+impl Found {
+    fn cores(&self, leaf: &Leaf) -> Cores {
+        self.chosen.cores.get(&leaf.uuid).cloned().unwrap_or_default()
+    }
+}
+
+fn find(lines: &[Line]) -> Found {
+    let surroundings = Surroundings::of_process();
+    let state = flexmig_site::load_policy(surroundings.policy_path().as_deref());
+    if let Some(error) = state.error() {
+        log::error(format_args!("{error}: the defaults hold: mend the file and restart slurmd"));
+    }
+    let policy = state.policy();
+    let (conf, _) = flexmig_site::load_slurm_conf(&surroundings.slurm_conf_path());
+    let conf = conf.unwrap_or_else(|error| {
+        log::error(format_args!("{error}: node name and spool directory are guessed"));
+        SlurmConf::default()
+    });
+    let hostname = flexmig_site::hostname();
+    let name = surroundings.node_name(&conf, &hostname);
+    let file = flexmig_site::index_file_path(&policy, &conf, &name, &hostname);
+    let previous = read_indices(&name, &file);
+
+    let inventory = Inventory::read(&policy.node);
+    let leaves =
+        inventory.as_ref().map(|inventory| inventory.leaves.as_slice()).unwrap_or_default();
+    let chosen = hand_written::choose(lines, leaves);
+    let busy = running::any_step(&flexmig_site::spool_dir(&conf, &name, &hostname), &name);
+    let assign =
+        |busy| order::assign(&chosen.leaves, &chosen.types, policy.node.order, &previous, busy);
+    let assignment = match &inventory {
+        Ok(inventory) => {
+            let assignment = assign(busy);
+            report(&name, inventory, &chosen, &assignment);
+            let entries = assignment.entries();
+            if entries != previous && !only_prints(&surroundings) {
+                write_indices(&name, &file, &entries);
+            }
+            assignment
+        }
+        Err(error) => {
+            log::error(format_args!("{name}: no leaf can be used: {error}"));
+            // What the file remembers holds until the leaves can be read again.
+            assign(true)
+        }
+    };
+    Found { name, policy: policy.node, chosen, assignment }
+}
+
+/// Everything that an admin should know, one line each.
+fn report(name: &str, inventory: &Inventory, chosen: &Chosen, assignment: &Assignment) {
+    for warning in &inventory.warnings {
+        log::error(format_args!("{name}: {warning}"));
+    }
+    for finding in &chosen.findings {
+        log::error(format_args!("{name}: {finding}"));
+    }
+    for finding in &assignment.findings {
+        if finding.lacks_leaves() {
+            log::error(format_args!("{name}: {finding}"));
+        } else {
+            log::info(format_args!("{name}: {finding}"));
+        }
+    }
+    let leaves = assignment.leaves().count();
+    let mut parents: Vec<u32> = assignment.leaves().map(|(_, leaf)| leaf.parent.minor).collect();
+    parents.sort_unstable();
+    parents.dedup();
+    log::info(format_args!("{name}: {leaves} leaves of {} GPUs are ready", parents.len()));
+}
+
+/// Whether this slurmd only prints what it finds (`slurmd -G`) and ends, beside another that works:
+/// then the indices are that one's to keep.
+fn only_prints(surroundings: &Surroundings) -> bool {
+    surroundings.command_line.iter().any(|argument| argument == "-G")
+}
+
+fn read_indices(name: &str, file: &Path) -> Vec<Entry> {
+    let read = match flexmig_site::read(file) {
+        Ok(bytes) => index_file::read(&file.display().to_string(), &bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(policy::FileError { file: file.display().to_string(), line: 1, message })
+        }
+    };
+    read.unwrap_or_else(|error| {
+        log::error(format_args!(
+            "{name}: {error}: the leaves are numbered anew: if jobs run on this node, drain it \
+             until they have ended"
+        ));
+        Vec::new()
+    })
+}
+
+fn write_indices(name: &str, file: &Path, entries: &[Entry]) {
+    let written = index_file::write(entries).map_err(|error| error.to_string()).and_then(|text| {
+        flexmig_site::write_atomically(file, text.as_bytes()).map_err(|error| error.to_string())
+    });
+    if let Err(error) = written {
+        log::error(format_args!(
+            "{name}: {}: cannot be written: {error}: the next slurmd may number the leaves \
+             differently under running jobs: mend it and restart slurmd",
+            file.display()
+        ));
+    }
+}
+
+fn line_of(record: &GresRecord) -> Line {
+    let cores = record.cpus().map(|text| Cores {
+        text: text.into_owned(),
+        numbers: record.cpus_bitmap().map(|bits| bits.iter().collect()).unwrap_or_default(),
+    });
+    Line {
+        kind: record.type_name().map(|kind| kind.into_owned()),
+        count: record.count(),
+        files: record.file().map(|file| file.into_owned()),
+        multiple: record.flags() & GRES_CONF_HAS_MULT != 0,
+        cores,
+    }
+}
+
+/// The record of a run: what Slurm made of the configuration, with our count, files and cores.
+///
+/// File= only has to be there: slurmctld gives out indices for records that have one and never sees
+/// the names. It lists the leaves' own files, those of the compute instances, for the log.
+fn record_of(
+    slurm: Slurm,
+    own: &[OwnedGresRecord],
+    run: &Run<'_>,
+    found: &Found,
+) -> OwnedGresRecord {
+    let like = own.iter().find(|record| record.type_name().as_deref() == run.kind);
+    let mut record = match like.or_else(|| own.first()) {
+        Some(like) => OwnedGresRecord::like(like),
+        None => OwnedGresRecord::new(slurm, NAME, 1),
+    };
+    let files = run.leaves.iter().map(|(_, leaf)| &leaf.devices.compute_instance);
+    record.set_type_name(run.kind);
+    record.set_count(run.leaves.len() as u64);
+    record.set_file(Some(&hostlist::compact(files)));
+    record.set_links(None);
+    record.set_flag(GRES_CONF_HAS_MULT, false);
+    let first = run.leaves.first().map(|(_, leaf)| *leaf);
+    let cores = first.map(|leaf| found.cores(leaf)).filter(|cores| !cores.text.is_empty());
+    record.set_cpus(cores.as_ref().map(|cores| (cores.text.as_str(), cores.numbers.as_slice())));
+    if slurm.release() >= Release::V23_11 {
+        record.set_flag(GRES_CONF_GLOBAL_INDEX, true);
+        record.set_unique_id(first.map(|leaf| leaf.uuid.as_str()));
+    }
+    record
+}
