@@ -3,7 +3,7 @@
 
 use std::process::exit;
 
-use flexmig_cluster::{Client, Cluster, Job, NodeSpec, Plugins, Ran};
+use flexmig_cluster::{Client, Cluster, Job, Node, Plugins, Ran};
 
 /// What each rank of the demo job says. Slurm before 23.11 does not bind tasks to leaves by itself,
 /// so a rank finds its leaf at its place in the lists, which are in rank order.
@@ -20,9 +20,8 @@ fn main() {
     let cluster = Cluster::builder()
         .plugins(Plugins::Release)
         .nodes(2, |name| {
-            NodeSpec::new(name)
-                .gres("flexmig:1g.10gb:14")
-                .mock(two_gpus(name))
+            Node::new(name)
+                .leaves("dgx-a100", 2, "1g.10gb*7", "flexmig:1g.10gb:14")
                 .policy("order = \"spread\"")
         })
         .start();
@@ -58,17 +57,6 @@ fn main() {
             exit(1);
         }
     }
-}
-
-/// mock-nvml's TOML for two A100-80 of seven leaves each.
-fn two_gpus(name: &str) -> String {
-    let gpu = |minor: u32, bus: &str| {
-        format!(
-            "[[gpu]]\npart = \"A100-80\"\nminor = {minor}\nbus_id = \"00000000:{bus}:00.0\"\n\
-             numa = {minor}\nmig = [\"1g.10gb*7\"]\n"
-        )
-    };
-    format!("name = \"{name}\"\n{}{}", gpu(0, "07"), gpu(1, "47"))
 }
 
 /// Holds the views against each other: ranks, squeue, scontrol and `flexmig leaves`.

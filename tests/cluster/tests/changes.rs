@@ -3,7 +3,8 @@
 mod common;
 
 use common::{STAY, flexmig, list, mock, node, shown, two_gpus, uuids_at, variable};
-use flexmig_cluster::Cluster;
+use flexmig_cluster::mock_nvml::Fail;
+use flexmig_cluster::{Cluster, Node};
 
 /// A cluster whose node n1 lost leaf gi 9 of its first GPU after slurmd started, with that leaf's
 /// index and UUID.
@@ -11,9 +12,9 @@ fn with_a_vanished_leaf() -> (Cluster, u32, String) {
     let cluster = flexmig().node(two_gpus("n1")).start();
     let leaf = common::leaves(&cluster, "n1").remove(2);
     let gi = gi_of(&cluster, leaf.index);
-    let toml = mock("n1", common::TWO_GPUS);
-    let missing = format!("minor = 0\nmissing = [\"gi{gi}/ci0\"]\n");
-    cluster.write("nodes/n1/node.toml", &toml.replacen("minor = 0\n", &missing, 1));
+    let mut gpus = cluster.mock("n1");
+    gpus.gpu[0].missing = vec![format!("gi{gi}/ci0")];
+    cluster.set_mock("n1", &gpus);
     (cluster, leaf.index, leaf.uuid)
 }
 
@@ -67,7 +68,7 @@ fn a_step_on_a_leaf_that_vanished_fails_with_the_line() {
 fn a_leaf_with_another_profile_than_at_slurmds_start_fails_its_job() {
     let cluster = flexmig().node(two_gpus("n1")).start();
     let other: &[&[&str]] = &[&["2g.20gb*3", "1g.10gb"], &["1g.10gb*7"]];
-    cluster.write("nodes/n1/node.toml", &mock("n1", other));
+    cluster.set_mock("n1", &mock(other).named("n1"));
     let job = cluster.sbatch("-n1 --gres=flexmig:1", STAY);
     assert_eq!(job.wait_end(), "FAILED", "{}", job.output());
     assert!(job.output().contains("flexmig: "), "{}", job.output());
@@ -127,11 +128,9 @@ fn a_leaf_gone_for_good_keeps_its_index_and_the_others_keep_theirs() {
 
 #[test]
 fn nvml_failing_on_one_gpu_leaves_the_other_and_names_it() {
-    let toml = format!(
-        "{}[[fail]]\ncall = \"nvmlDeviceGetMigMode\"\ngpu = 1\nerror = 15\n",
-        mock("n1", common::TWO_GPUS)
-    );
-    let spec = flexmig_cluster::NodeSpec::new("n1").gres("flexmig:1g.10gb:14").mock(toml);
+    let mut spec = mock(common::TWO_GPUS);
+    spec.fail.push(Fail { call: "nvmlDeviceGetMigMode".into(), gpu: Some(1), gi: None, error: 15 });
+    let spec = Node::new("n1").gres("flexmig:1g.10gb:14").mock(spec);
     let cluster = flexmig().node(spec).prepare();
     cluster.start_daemons();
     cluster.wait_node("n1", "DRAIN");
@@ -144,8 +143,7 @@ fn nvml_failing_on_one_gpu_leaves_the_other_and_names_it() {
 
 #[test]
 fn no_nvml_library_is_one_clear_line_and_slurmd_runs() {
-    let cluster =
-        flexmig().node(two_gpus("n1")).node(flexmig_cluster::NodeSpec::new("n2")).prepare();
+    let cluster = flexmig().node(two_gpus("n1")).node(Node::new("n2")).prepare();
     cluster.edit("nodes/n1/flexmig.toml", |text| {
         text.lines()
             .map(|line| match line.starts_with("nvml_library") {

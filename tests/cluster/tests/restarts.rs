@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{STAY, flexmig, leaves, list, mock, shown, two_gpus, uuids_at, variable};
+use common::{STAY, flexmig, leaves, list, shown, two_gpus, uuids_at, variable};
 use flexmig_cluster::{Cluster, Job, wait_for};
 
 /// The leaves that running jobs hold, each of them once.
@@ -46,9 +46,11 @@ fn survives(change: impl FnOnce(&Cluster)) {
     }
 }
 
-/// The same node with its GPUs in the opposite NVML order.
-fn reversed(name: &str) -> String {
-    format!("reverse = true\n{}", mock(name, common::TWO_GPUS))
+/// Turns the NVML order of the node's GPUs round.
+fn reverse(cluster: &Cluster) {
+    let mut gpus = cluster.mock("n1");
+    gpus.reverse = true;
+    cluster.set_mock("n1", &gpus);
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn slurmd_restart_with_another_order_policy() {
 fn slurmd_restart_with_the_nvml_order_reversed() {
     survives(|cluster| {
         cluster.slurmd("n1").stop();
-        cluster.write("nodes/n1/node.toml", &reversed("n1"));
+        reverse(cluster);
         cluster.slurmd("n1").start();
     });
 }
@@ -112,7 +114,7 @@ fn both_killed_with_policy_and_nvml_order_changed() {
     survives(|cluster| {
         cluster.controller().kill9();
         cluster.slurmd("n1").kill9();
-        cluster.write("nodes/n1/node.toml", &reversed("n1"));
+        reverse(cluster);
         cluster.set_node_policy("n1", "order = \"spread\"");
         cluster.slurmd("n1").start();
         cluster.controller().start();

@@ -4,6 +4,8 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use flexmig_cluster::Release;
+
 use common::{STAY, binds_tasks, flexmig, leaves, list, shown, two_gpus, uuids_at, variable};
 
 /// What no environment without leaves may hold: names of ours, and UUIDs of leaves anywhere.
@@ -189,7 +191,7 @@ fn each_part_of_a_het_job_gets_its_own_leaves() {
 #[test]
 fn tres_per_task_gives_one_leaf_per_task() {
     let cluster = flexmig().node(two_gpus("n1")).start();
-    if cluster.release() < flexmig_cluster::Release::parse("23.11").expect("a release") {
+    if cluster.release() < Release(23, 11) {
         println!(
             "skipped: --tres-per-task binds from Slurm 23.11 on; this is {:?}",
             cluster.release()

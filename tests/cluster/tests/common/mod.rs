@@ -3,32 +3,30 @@
 
 use std::collections::BTreeSet;
 
-use flexmig_cluster::{Builder, Cluster, Job, NodeSpec, Plugins};
+use flexmig_cluster::mock_nvml::NodeSpec;
+use flexmig_cluster::{Builder, Cluster, Job, Node, Plugins, Release};
 
 /// Two A100-80 of seven 1g.10gb each.
 pub const TWO_GPUS: &[&[&str]] = &[&["1g.10gb*7"], &["1g.10gb*7"]];
 
-/// mock-nvml's TOML for a node with one A100-80 per layout; the first half of the GPUs is on NUMA
-/// node 0.
-pub fn mock(name: &str, layouts: &[&[&str]]) -> String {
-    let mut toml = format!("name = \"{name}\"\n");
-    for (minor, layout) in layouts.iter().enumerate() {
-        let (numa, bus) = (minor * 2 / layouts.len(), 7 + 8 * minor);
-        toml += &format!(
-            "[[gpu]]\npart = \"A100-80\"\nminor = {minor}\nbus_id = \"00000000:{bus:02x}:00.0\"\n\
-             numa = {numa}\nmig = {layout:?}\n"
-        );
+/// What NVML finds on a node with one A100-80 per layout; the first half of the GPUs is on NUMA node
+/// 0, the second on 1.
+pub fn mock(layouts: &[&[&str]]) -> NodeSpec {
+    let mut spec = NodeSpec::preset("dgx-a100").expect("a preset").gpus(layouts.len());
+    for (minor, (gpu, layout)) in spec.gpu.iter_mut().zip(layouts).enumerate() {
+        gpu.numa = Some(u32::from(minor * 2 >= layouts.len()));
+        gpu.mig = Some(layout.iter().map(|&profile| profile.to_owned()).collect());
     }
-    toml
+    spec
 }
 
 /// A node with these GPUs and `gres` in slurm.conf.
-pub fn node(name: &str, layouts: &[&[&str]], gres: &str) -> NodeSpec {
-    NodeSpec::new(name).gres(gres).mock(mock(name, layouts))
+pub fn node(name: &str, layouts: &[&[&str]], gres: &str) -> Node {
+    Node::new(name).gres(gres).mock(mock(layouts))
 }
 
 /// A node with two GPUs of seven leaves each.
-pub fn two_gpus(name: &str) -> NodeSpec {
+pub fn two_gpus(name: &str) -> Node {
     node(name, TWO_GPUS, "flexmig:1g.10gb:14")
 }
 
@@ -103,5 +101,5 @@ pub fn shown(job: &Job<'_>) -> String {
 
 /// Whether this release binds tasks to leaves by itself (23.11 and later).
 pub fn binds_tasks(cluster: &Cluster) -> bool {
-    cluster.release() >= flexmig_cluster::Release::parse("23.11").expect("a release")
+    cluster.release() >= Release(23, 11)
 }
