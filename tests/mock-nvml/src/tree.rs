@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::node::{MAX_GPUS, Node};
@@ -62,38 +62,39 @@ pub fn mig_minors() -> String {
 
 impl Node {
     /// Builds `dev` and `proc` under `dir`, or brings them up to date after a change of the node.
-    /// Device files that stay keep their numbers.
+    /// What stays is not touched: readers never miss it, and device files keep their numbers.
     pub fn build_tree(&self, dir: &Path, kind: DeviceKind) -> Result<(), Error> {
-        let write = |path: &str, text: &str| {
-            let path = dir.join(path);
-            make_parent(&path)?;
-            fs::write(&path, text).map_err(|error| Error::io(&path, &error))
-        };
-        let capabilities = dir.join("proc/driver/nvidia/capabilities");
-        if capabilities.exists() {
-            fs::remove_dir_all(&capabilities).map_err(|error| Error::io(&capabilities, &error))?;
-        }
-        write("proc/driver/nvidia-caps/mig-minors", &mig_minors())?;
-        write("proc/driver/nvidia/capabilities/mig/config", &capability(1))?;
-        write("proc/driver/nvidia/capabilities/mig/monitor", &capability(2))?;
-        let mut devices = vec!["dev/nvidiactl".to_owned()];
-        devices.extend([1, 2].map(cap_file));
+        let capability_file = |rest: &str| format!("proc/driver/nvidia/capabilities/{rest}/access");
+        let mut files = vec![
+            ("proc/driver/nvidia-caps/mig-minors".to_owned(), mig_minors()),
+            ("proc/driver/nvidia/capabilities/mig/config".to_owned(), capability(1)),
+            ("proc/driver/nvidia/capabilities/mig/monitor".to_owned(), capability(2)),
+        ];
+        let mut devices = vec!["dev/nvidiactl".to_owned(), cap_file(1), cap_file(2)];
         let shared = devices.len();
         for gpu in &self.gpus {
             let minor = gpu.minor;
             devices.push(format!("dev/nvidia{minor}"));
-            for gi in gpu.instances() {
-                let base = format!("proc/driver/nvidia/capabilities/gpu{minor}/mig/gi{}", gi.id);
-                write(&format!("{base}/access"), &capability(gi_minor(minor, gi.id)))?;
-                devices.push(cap_file(gi_minor(minor, gi.id)));
-                for leaf in gpu.leaves.iter().filter(|leaf| leaf.gi == gi.id) {
-                    let cap = ci_minor(minor, gi.id, leaf.compute.id);
-                    write(&format!("{base}/ci{}/access", leaf.compute.id), &capability(cap))?;
+            for gi in gpu.instances().map(|gi| gi.id) {
+                let (name, cap) = (format!("gpu{minor}/mig/gi{gi}"), gi_minor(minor, gi));
+                files.push((capability_file(&name), capability(cap)));
+                devices.push(cap_file(cap));
+                for ci in gpu.leaves.iter().filter(|leaf| leaf.gi == gi).map(|leaf| leaf.compute.id)
+                {
+                    let cap = ci_minor(minor, gi, ci);
+                    files.push((capability_file(&format!("{name}/ci{ci}")), capability(cap)));
                     devices.push(cap_file(cap));
                 }
             }
         }
-        remove_others(dir, &devices)?;
+        let wanted: BTreeSet<PathBuf> =
+            files.iter().map(|(file, _)| file).chain(&devices).map(|file| dir.join(file)).collect();
+        for folder in ["proc/driver", "dev"] {
+            prune(&dir.join(folder), "nvidia", &wanted)?;
+        }
+        for (file, text) in &files {
+            write(&dir.join(file), text)?;
+        }
         make_devices(dir, &devices, shared, kind)
     }
 }
@@ -107,20 +108,31 @@ fn capability(minor: u32) -> String {
     format!("DeviceFileMinor: {minor}\nDeviceFileMode: 256\nDeviceFileModify: 1\n")
 }
 
-/// Removes device files that the node no longer has.
-fn remove_others(dir: &Path, devices: &[String]) -> Result<(), Error> {
-    for folder in ["dev", "dev/nvidia-caps"] {
-        let Ok(entries) = fs::read_dir(dir.join(folder)) else { continue };
-        for entry in entries.flatten() {
-            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-            let ours =
-                entry.file_name().as_bytes().starts_with(b"nvidia") && !entry.path().is_dir();
-            if ours && !devices.contains(&name) {
-                fs::remove_file(entry.path()).map_err(|error| Error::io(&entry.path(), &error))?;
-            }
+/// Removes what is below `folder`, begins with `prefix` and is not `wanted`.
+fn prune(folder: &Path, prefix: &str, wanted: &BTreeSet<PathBuf>) -> Result<(), Error> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if !entry.file_name().as_bytes().starts_with(prefix.as_bytes()) {
+            continue;
+        }
+        if path.is_dir() {
+            prune(&path, "", wanted)?;
+            // Fails, as it should, where something is left.
+            let _ = fs::remove_dir(&path);
+        } else if !wanted.contains(&path) {
+            fs::remove_file(&path).map_err(|error| Error::io(&path, &error))?;
         }
     }
     Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    if fs::read_to_string(path).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    make_parent(path)?;
+    fs::write(path, text).map_err(|error| Error::io(path, &error))
 }
 
 /// Makes the device files that are not there. The first `shared` of them belong to no leaf and are
@@ -211,5 +223,43 @@ mod tests {
         build(&spec);
         assert!(!exists("proc/driver/nvidia/capabilities/gpu0/mig/gi7"));
         assert!(!exists(&cap_file(gi_minor(0, 7))) && exists(&cap_file(gi_minor(0, 8))));
+    }
+
+    #[test]
+    fn character_devices_have_numbers_of_their_own_and_keep_them() {
+        // SAFETY: takes nothing and only returns a number.
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("skipped: mknod needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let numbers = |spec: &NodeSpec| {
+            let kind = DeviceKind::Char { major: 4, first_minor: 20 };
+            let node = Node::new(spec.clone()).unwrap();
+            node.build_tree(dir.path(), kind).unwrap();
+            let leaves = node.gpus.iter().flat_map(|gpu| {
+                let minor = gpu.minor;
+                let caps = gpu.leaves.iter().flat_map(move |leaf| {
+                    let ci = ci_minor(minor, leaf.gi, leaf.compute.id);
+                    [gi_minor(minor, leaf.gi), ci].map(cap_file)
+                });
+                caps.chain([format!("dev/nvidia{minor}")])
+            });
+            let number = |file: String| {
+                let metadata = fs::metadata(dir.path().join(&file)).unwrap();
+                assert!(metadata.file_type().is_char_device());
+                (file, libc::minor(metadata.rdev()))
+            };
+            leaves.map(number).collect::<BTreeSet<_>>()
+        };
+        let mut spec = NodeSpec::preset("dgx-a100").unwrap().gpus(2).mig("1g.10gb*7");
+        let first = numbers(&spec);
+        let minors: BTreeSet<u32> = first.iter().map(|(_, minor)| *minor).collect();
+        assert_eq!(minors, (20..50).collect(), "2 GPUs with 7 leaves of 2 files");
+        spec.gpu[0].missing = vec!["gi9/ci0".into()];
+        let second = numbers(&spec);
+        assert!(second.is_subset(&first) && second.len() == 28);
+        spec.gpu[0].missing.clear();
+        assert!(second.is_subset(&numbers(&spec)));
     }
 }
