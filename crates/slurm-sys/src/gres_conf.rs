@@ -216,14 +216,21 @@ pub struct GresConfList<'a> {
 }
 
 impl GresConfList<'_> {
-    /// `None` for null.
+    /// `None` for null, and if a record is not the known structure.
     ///
     /// # Safety
     /// `list` is null or a list of `gres_slurmd_conf_t`, which nobody else uses
     /// during `'a` (Slurm holds its GRES lock during the call).
     #[must_use]
     pub unsafe fn from_raw(slurm: Slurm, list: *mut List) -> Option<Self> {
-        Some(Self { slurm, list: NonNull::new(list)?, _borrow: PhantomData })
+        let list = NonNull::new(list)?;
+        let sizes = [slurm.layout().gres_conf.size];
+        let cursor = Cursor::new(slurm, list);
+        while let Some(record) = cursor.next_pointer() {
+            // SAFETY: Slurm and we allocate records one by one.
+            unsafe { Fields::checked(slurm, record, GresConfLayout::C_NAME, &sizes) }?;
+        }
+        Some(Self { slurm, list, _borrow: PhantomData })
     }
 
     /// The number of records, of every GRES.
@@ -284,10 +291,15 @@ impl Cursor {
         Self { slurm, iterator }
     }
 
-    fn next(&self) -> Option<GresRecord> {
+    fn next_pointer(&self) -> Option<NonNull<std::ffi::c_void>> {
         // SAFETY: a live iterator.
-        let record = NonNull::new(unsafe { (self.slurm.api().list_next)(self.iterator.as_ptr()) })?;
-        // SAFETY: elements are live records, ours while the list is borrowed mutably.
+        NonNull::new(unsafe { (self.slurm.api().list_next)(self.iterator.as_ptr()) })
+    }
+
+    fn next(&self) -> Option<GresRecord> {
+        let record = self.next_pointer()?;
+        // SAFETY: elements are live records, ours while the list is borrowed
+        // mutably; `GresConfList::from_raw` has checked their size.
         Some(GresRecord { fields: unsafe { Fields::new(self.slurm, record) } })
     }
 

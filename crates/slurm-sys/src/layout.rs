@@ -4,8 +4,9 @@
 //! `job_desc_msg_t` come from the public `slurm.h` and are compared with every
 //! header at hand by `tests/layout_check.rs`. The GRES structures are private
 //! to Slurm (`src/interfaces/gres.h`, `src/common/gres.h` before 23.02); their
-//! rows were read off compiled sources of each release and are the same in all
-//! of its micro releases.
+//! rows were read off compiled sources of each release. Nothing promises that a
+//! micro release keeps them, and one did not: so those that Slurm allocates are
+//! touched only if the size of the allocation is the one in the table.
 
 use crate::Release;
 
@@ -145,6 +146,14 @@ layouts! {
         gres_cnt_node_alloc: [128, 128, 136, 152, 152, 152, 152, 152],
         size:                [152, 152, 176, 192, 192, 192, 192, 192],
     }
+}
+
+impl GresJobStateLayout {
+    /// 26.05.5 has grown by one member in front of these, the only change of
+    /// a micro release so far (seen on Debian's 26.05.5; 26.05.0 to 26.05.4 have
+    /// the layout of the table).
+    pub const V26_05_5: Self =
+        Self { node_cnt: 144, gres_bit_alloc: 152, gres_cnt_node_alloc: 160, size: 200 };
 }
 
 /// The offsets of one release.

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Slurm;
 
@@ -74,6 +75,35 @@ impl Fields {
     /// meanwhile.
     pub(crate) unsafe fn new<T>(slurm: Slurm, base: NonNull<T>) -> Self {
         Self { slurm, base: base.cast() }
+    }
+
+    /// For a private structure, which a micro release may change: `None`, and one
+    /// line in the log, if its allocation has not one of the `sizes` we know.
+    ///
+    /// # Safety
+    /// `base` points to a live allocation of Slurm's allocator; if it has one of
+    /// the sizes, the promise of [`new`](Self::new) holds.
+    pub(crate) unsafe fn checked<T>(
+        slurm: Slurm,
+        base: NonNull<T>,
+        structure: &str,
+        sizes: &[usize],
+    ) -> Option<(Self, usize)> {
+        static REPORTED: AtomicBool = AtomicBool::new(false);
+        // SAFETY: Slurm's allocator keeps the size in front of the memory.
+        let size = unsafe { (slurm.api().xsize)(base.as_ptr().cast()) };
+        if !sizes.contains(&size) {
+            if !REPORTED.swap(true, Ordering::Relaxed) {
+                crate::log::error(format_args!(
+                    "{structure}: Slurm {} has {size} bytes where {sizes:?} is known: left alone: \
+                     install a newer flexmig",
+                    slurm.version()
+                ));
+            }
+            return None;
+        }
+        // SAFETY: promised by the caller for these sizes.
+        Some((unsafe { Self::new(slurm, base) }, size))
     }
 
     pub(crate) fn base<T>(self) -> *mut T {

@@ -5,10 +5,11 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::Slurm;
 use crate::bitmap::{self, BitstrRef};
+use crate::layout::{GresJobStateLayout, GresPrepLayout};
 use crate::memory::Fields;
 use crate::raw::{Bitstr, GresJobState, GresPrep};
+use crate::{Release, Slurm};
 
 /// Nodes of a job beyond this number are not believed.
 const MAX_NODES: u32 = 1 << 20;
@@ -24,39 +25,47 @@ fn bitmap_at<'a>(fields: Fields, array: usize, index: usize) -> Option<BitstrRef
 /// slurmctld's record of a job's units (`gres_job_state_t`), for reading.
 pub struct JobState<'a> {
     fields: Fields,
+    layout: GresJobStateLayout,
     _borrow: PhantomData<&'a GresJobState>,
 }
 
 impl JobState<'_> {
-    /// `None` for null.
+    /// `None` for null, and for a structure that is not the known one.
     ///
     /// # Safety
     /// `state` is null or what Slurm passed to the build_env function, valid for `'a`.
     #[must_use]
     pub unsafe fn from_raw(slurm: Slurm, state: *mut GresJobState) -> Option<Self> {
-        // SAFETY: promised by the caller; we only read.
-        let fields = unsafe { Fields::new(slurm, NonNull::new(state)?) };
-        Some(Self { fields, _borrow: PhantomData })
+        let mut layout = slurm.layout().gres_job_state;
+        let grown = GresJobStateLayout::V26_05_5;
+        let both = [layout.size, grown.size];
+        let sizes = if slurm.release() == Release::V26_05 { &both[..] } else { &both[..1] };
+        let name = GresJobStateLayout::C_NAME;
+        // SAFETY: Slurm allocates these records one by one; we only read.
+        let (fields, size) = unsafe { Fields::checked(slurm, NonNull::new(state)?, name, sizes) }?;
+        if size != layout.size {
+            layout = grown;
+        }
+        Some(Self { fields, layout, _borrow: PhantomData })
     }
 
     /// The number of nodes of the job.
     #[must_use]
     pub fn node_count(&self) -> usize {
-        nodes(self.fields.get(self.fields.slurm.layout().gres_job_state.node_cnt))
+        nodes(self.fields.get(self.layout.node_cnt))
     }
 
     /// The units on the job's `node`th node; `None` if Slurm only counts them.
     #[must_use]
     pub fn bits(&self, node: usize) -> Option<BitstrRef<'_>> {
-        let layout = &self.fields.slurm.layout().gres_job_state;
-        (node < self.node_count()).then(|| bitmap_at(self.fields, layout.gres_bit_alloc, node))?
+        let array = self.layout.gres_bit_alloc;
+        (node < self.node_count()).then(|| bitmap_at(self.fields, array, node))?
     }
 
     /// The number of units on the job's `node`th node.
     #[must_use]
     pub fn count(&self, node: usize) -> u64 {
-        let layout = &self.fields.slurm.layout().gres_job_state;
-        count_at(self.fields, layout.gres_cnt_node_alloc, node, self.node_count())
+        count_at(self.fields, self.layout.gres_cnt_node_alloc, node, self.node_count())
     }
 
     /// The information for prolog and epilog, to be returned to Slurm, which
@@ -96,14 +105,16 @@ pub struct PrepInfo<'a> {
 }
 
 impl PrepInfo<'_> {
-    /// `None` for null.
+    /// `None` for null, and for a structure that is not the known one.
     ///
     /// # Safety
     /// `prep` is null or what Slurm passed to the set_env function, valid for `'a`.
     #[must_use]
     pub unsafe fn from_raw(slurm: Slurm, prep: *mut GresPrep) -> Option<Self> {
-        // SAFETY: promised by the caller; we only read.
-        let fields = unsafe { Fields::new(slurm, NonNull::new(prep)?) };
+        let sizes = [slurm.layout().gres_prep.size];
+        let name = GresPrepLayout::C_NAME;
+        // SAFETY: Slurm allocates these records one by one; we only read.
+        let (fields, _) = unsafe { Fields::checked(slurm, NonNull::new(prep)?, name, &sizes) }?;
         Some(Self { fields, _borrow: PhantomData })
     }
 
@@ -176,9 +187,9 @@ mod tests {
     fn the_units_of_each_node_reach_prolog_and_epilog() {
         let Some(slurm) = testing::slurm() else { return };
         let layout = &slurm.layout().gres_job_state;
-        let mut memory = [0_u64; 32];
-        // SAFETY: 256 bytes are more than any release's structure.
-        let fields = unsafe { Fields::new(slurm, NonNull::from(&mut memory)) };
+        let mut memory = slurm.xcalloc(1, layout.size).as_ptr();
+        // SAFETY: zeroed memory of the structure's size.
+        let fields = unsafe { Fields::new(slurm, NonNull::new(memory).unwrap()) };
         let mut bitmap = Bitmap::new(slurm, 14);
         bitmap.set(2);
         bitmap.set(9);
@@ -197,21 +208,41 @@ mod tests {
         assert_eq!(prep.bits(0).unwrap().iter().collect::<Vec<_>>(), [2, 9]);
         assert_eq!((prep.count(0), prep.count(1), prep.count(2)), (2, 0, 0));
         assert!(prep.bits(1).is_none() && prep.bits(2).is_none());
-        // SAFETY: from to_prep, used no more.
-        unsafe { free_prep(slurm, raw) };
+        // SAFETY: from to_prep and from above, used no more.
+        unsafe {
+            free_prep(slurm, raw);
+            slurm.xfree(&raw mut memory);
+        }
     }
 
     #[test]
     fn a_job_without_units_has_nothing_to_say() {
         let Some(slurm) = testing::slurm() else { return };
-        let mut memory = [0_u64; 32];
         let layout = &slurm.layout().gres_job_state;
+        let mut memory = slurm.xcalloc(1, layout.size).as_ptr();
         // SAFETY: as above.
-        let fields = unsafe { Fields::new(slurm, NonNull::from(&mut memory)) };
+        let fields = unsafe { Fields::new(slurm, NonNull::new(memory).unwrap()) };
         // SAFETY: as above.
         let state = unsafe { JobState::from_raw(slurm, fields.base()) }.unwrap();
         assert!(state.to_prep().is_null());
         fields.set(layout.node_cnt, u32::MAX);
         assert_eq!(state.node_count(), 0, "nonsense is not believed");
+        // SAFETY: from above, used no more.
+        unsafe { slurm.xfree(&raw mut memory) };
+    }
+
+    #[test]
+    fn a_structure_of_another_size_is_left_alone_and_reported() {
+        let Some(slurm) = testing::slurm() else { return };
+        let mut memory = slurm.xcalloc(1, 208).as_ptr();
+        let (state, lines) = testing::captured(|| {
+            // SAFETY: an allocation of Slurm's; its size is not a known one.
+            unsafe { JobState::from_raw(slurm, memory.cast()) }.is_some()
+        });
+        assert!(!state);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].contains("gres_job_state_t") && lines[0].contains("208"), "{lines:?}");
+        // SAFETY: from above, used no more.
+        unsafe { slurm.xfree(&raw mut memory) };
     }
 }

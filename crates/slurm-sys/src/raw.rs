@@ -103,6 +103,7 @@ function_table! {
     Api {
         xcalloc = c"slurm_xcalloc": fn(usize, usize, bool, bool, *const c_char, c_int, *const c_char) -> *mut c_void;
         xfree = c"slurm_xfree": fn(*mut *mut c_void);
+        xsize = c"slurm_xsize": fn(*mut c_void) -> usize;
         xstrdup = c"slurm_xstrdup": fn(*const c_char) -> *mut c_char;
 
         bit_alloc = c"slurm_bit_alloc": fn(i64) -> *mut Bitstr;
