@@ -1,2 +1,82 @@
-//! x
-fn main() {}
+//! `make bench`: what the plugins cost, side by side with Slurm without them, in one run.
+//!
+//! | module | measures |
+//! |---|---|
+//! | [`filter`] | `job_submit()` per call against job_submit/lua (criterion, `benches/filter_call.rs`) |
+//! | [`submit`] | slurmctld per request, and jobs per second, with no filter, ours, and lua |
+//! | [`start`] | from sbatch to the job's first line, with and without gres/flexmig |
+//! | [`backfill`] | a backfill cycle over 64 nodes of 56 leaves, against count-only GRES |
+//!
+//! What is compared takes turns, so that a slow minute of the machine hits all sides; ratios are
+//! taken round by round. Nothing here asserts a time. The table goes to stdout, the ratios also to
+//! `build/bench/summary.json`.
+
+mod backfill;
+mod filter;
+mod plugins;
+mod report;
+mod start;
+mod stats;
+mod submit;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use flexmig_cluster::build_dir;
+use report::Report;
+
+const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [start] [backfill]";
+
+fn main() -> ExitCode {
+    let mut quick = false;
+    let mut parts = Vec::new();
+    for word in std::env::args().skip(1) {
+        match word.as_str() {
+            "--quick" => quick = true,
+            "filter" | "submit" | "start" | "backfill" => parts.push(word),
+            _ => {
+                eprintln!("bench: {word}: not known: {USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(quick, &parts) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures these parts, or all.
+fn run(quick: bool, parts: &[String]) -> Result<(), String> {
+    let dir = build_dir().join("bench");
+    let summary = dir.join("summary.json");
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    let measure = |part: &str, measure: &dyn Fn() -> Result<Report, String>| {
+        if !wanted(part) {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let report = measure().map_err(|error| format!("{part}: {error}"))?;
+        report.print();
+        eprintln!("{part}: {} s", start.elapsed().as_secs());
+        report.save(&summary)
+    };
+    let pick = |long, short| if quick { short } else { long };
+    measure("filter", &|| filter::report(&dir.join("criterion")))?;
+    measure("submit", &|| {
+        let rounds = pick(16, 2);
+        submit::measure(&submit::Plan { rounds, clients: 4, submissions: pick(100, 50) })
+    })?;
+    measure("start", &|| start::measure(&start::Plan { rounds: pick(10, 2), jobs: pick(16, 5) }))?;
+    measure("backfill", &|| {
+        backfill::measure(&backfill::Plan {
+            rounds: pick(6, 1),
+            seconds: if quick { 4 } else { 10 },
+        })
+    })?;
+    println!("\nfigures: {}", summary.display());
+    Ok(())
+}

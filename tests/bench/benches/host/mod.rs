@@ -134,8 +134,7 @@ pub struct Host {
 /// Loads Slurm's library and both plugins. Call it before the process has a second thread.
 pub fn start() -> Result<Host, String> {
     let files = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let texts =
-        [("slurm.conf", SLURM_CONF), ("flexmig.toml", POLICY), ("job_submit.lua", SCRIPT)];
+    let texts = [("slurm.conf", SLURM_CONF), ("flexmig.toml", POLICY), ("job_submit.lua", SCRIPT)];
     for (name, text) in texts {
         fs::write(files.path().join(name), text).map_err(|error| format!("{name}: {error}"))?;
     }

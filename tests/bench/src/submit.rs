@@ -1,0 +1,167 @@
+//! Submitting with no filter, with job_submit/flexmig and with job_submit/lua: how long slurmctld
+//! takes per request, and how many jobs plain sbatch processes get in per second.
+//!
+//! Each round starts a fresh cluster for each filter, so that no round finds more jobs in the list
+//! than another. Jobs are held: the scheduler has nothing to do.
+
+use flexmig_cluster::{Cluster, Node};
+
+use crate::plugins::{Loaded, rounds};
+use crate::report::{Figure, Report};
+use crate::stats::Sample;
+
+const GRES: &str = "flexmig:1g.10gb:28,flexmig:2g.20gb:8,flexmig:3g.40gb:4";
+const REQUEST: &str = "flexmig:4";
+const REWRITTEN: &str = "flexmig:1g.10gb:4";
+const LUA: &str = include_str!("../benches/job_submit.lua");
+const POLICY: &str = "\
+[submit]
+max_leaves_per_node = 28
+max_leaves_per_job = 112
+[span]
+partitions = [\"gpu\", \"train\"]
+";
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rounds; each visits every filter once.
+    pub rounds: usize,
+    /// Clients at work at the same time.
+    pub clients: usize,
+    /// Submissions of each client in a round.
+    pub submissions: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Filter {
+    None,
+    Flexmig,
+    Lua,
+}
+
+const FILTERS: [Filter; 3] = [Filter::None, Filter::Flexmig, Filter::Lua];
+
+/// What one visit measured.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    /// Microseconds per REQUEST_SUBMIT_BATCH_JOB in slurmctld.
+    rpc: f64,
+    /// Jobs per second.
+    throughput: f64,
+}
+
+/// Measures and compares.
+pub fn measure(plan: &Plan) -> Result<Report, String> {
+    let loaded = Loaded::only("job_submit_flexmig.so")?;
+    let visits = rounds("submit", plan.rounds, FILTERS, |filter| visit(plan, filter, &loaded))?;
+    let [none, ours, lua] = visits;
+    let column = |visits: &[Visit], value: fn(&Visit) -> f64| -> Vec<f64> {
+        visits.iter().map(value).collect()
+    };
+    let [rpc_none, rpc_ours, rpc_lua] = [&none, &ours, &lua].map(|v| column(v, |v| v.rpc));
+    let [none, ours, lua] = [&none, &ours, &lua].map(|v| column(v, |v| v.throughput));
+
+    let Plan { clients, submissions, .. } = plan;
+    let mut report = Report::new(format!(
+        "submit, {clients} sbatch at a time, {} jobs a round",
+        clients * submissions
+    ));
+    report.row("slurmctld per request, us: no filter", Sample::new(rpc_none.clone()));
+    report.row("slurmctld per request, us: flexmig", Sample::new(rpc_ours.clone()));
+    report.row("slurmctld per request, us: lua", Sample::new(rpc_lua.clone()));
+    report.row("jobs per second: no filter", Sample::new(none.clone()));
+    report.row("jobs per second: flexmig", Sample::new(ours.clone()));
+    report.row("jobs per second: lua", Sample::new(lua.clone()));
+    for (name, mine, other, lower_is_better) in [
+        ("submit_rpc_vs_none", &rpc_ours, &rpc_none, true),
+        ("submit_rpc_lua_vs_none", &rpc_lua, &rpc_none, true),
+        ("submit_throughput_vs_none", &ours, &none, false),
+        ("submit_throughput_lua_vs_none", &lua, &none, false),
+    ] {
+        let sample = Sample::ratios(mine, other);
+        report.figure(Figure { name, against: "no filter", lower_is_better, sample });
+    }
+    Ok(report)
+}
+
+fn visit(plan: &Plan, filter: Filter, loaded: &Loaded) -> Result<Visit, String> {
+    let cluster = Cluster::builder()
+        .nodes(2, |name| Node::new(name).cpus(128, 2).memory(1_000_000).gres(GRES))
+        .partitions(
+            "PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n\
+             PartitionName=train Nodes=ALL MaxTime=INFINITE State=UP",
+        )
+        .policy(POLICY)
+        .file("job_submit.lua", LUA)
+        .slurm_conf("SlurmctldDebug=info");
+    let cluster = match filter {
+        Filter::None => cluster,
+        Filter::Flexmig => cluster.plugins(loaded.directory()).job_submit("flexmig"),
+        Filter::Lua => cluster.job_submit("lua"),
+    };
+    let cluster = cluster.start();
+
+    // Also makes slurmctld and the file cache warm.
+    submit(&cluster, 1, 10)?;
+    let request = cluster.squeue_field(1, "tres-per-node");
+    let expected = if filter == Filter::None { REQUEST } else { REWRITTEN };
+    if !request.ends_with(&format!(":{expected}")) {
+        return Err(format!("{filter:?} made {request:?} of {REQUEST}: the comparison is void"));
+    }
+    cluster.client("sdiag").arg("--reset").run().ok();
+    let seconds = submit(&cluster, plan.clients, plan.submissions)?;
+    let sdiag = cluster.client("sdiag").run().ok().stdout;
+    let jobs = plan.clients * plan.submissions;
+    match submit_rpc(&sdiag) {
+        Some((count, mean)) if count == jobs => {
+            Ok(Visit { rpc: mean, throughput: jobs as f64 / seconds })
+        }
+        other => Err(format!("{jobs} jobs submitted, sdiag says {other:?}:\n{sdiag}")),
+    }
+}
+
+/// Lets `clients` shells submit `each` held jobs; answers the seconds that it took.
+fn submit(cluster: &Cluster, clients: usize, each: usize) -> Result<f64, String> {
+    let script = format!(
+        "start=$EPOCHREALTIME
+         for client in $(seq {clients}); do
+             for job in $(seq {each}); do
+                 sbatch -Q -H -o /dev/null --gres={REQUEST} job.sh >/dev/null 2>&1 || echo failed
+             done &
+         done
+         wait
+         echo \"$start $EPOCHREALTIME\""
+    );
+    cluster.write("work/job.sh", "#!/bin/sh\nexit 0\n");
+    let ran = cluster.client("bash").arg("-c").arg(script).seconds(300).run().ok();
+    let words: Vec<f64> =
+        ran.stdout.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    match words[..] {
+        [start, end] => Ok(end - start),
+        _ => Err(format!("a submission failed: {ran}")),
+    }
+}
+
+/// Count and mean microseconds of REQUEST_SUBMIT_BATCH_JOB in what sdiag prints.
+fn submit_rpc(sdiag: &str) -> Option<(usize, f64)> {
+    let line = sdiag.lines().find(|line| line.contains("REQUEST_SUBMIT_BATCH_JOB"))?;
+    let value = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key));
+    let count: usize = value("count:")?.parse().ok()?;
+    let total: f64 = value("total_time:")?.parse().ok()?;
+    (count > 0).then(|| (count, total / count as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sdiag_tells_count_and_mean() {
+        let text = "Remote Procedure Call statistics by message type\n\
+             \tREQUEST_PARTITION_INFO                  ( 2009) count:4      ave_time:68     total_time:272\n\
+             \tREQUEST_SUBMIT_BATCH_JOB                ( 4003) count:400    ave_time:812    total_time:325000\n";
+        assert_eq!(submit_rpc(text), Some((400, 812.5)));
+        assert_eq!(submit_rpc(""), None);
+    }
+}
