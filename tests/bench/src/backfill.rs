@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn no_waiting_job_fits_beside_a_running_one() {
-        let smallest = queue().lines().filter_map(|line| {
+        let queue = queue();
+        let smallest = queue.lines().filter_map(|line| {
             line.split("1g.10gb:").nth(1)?.split_whitespace().next()?.parse::<u32>().ok()
         });
         assert!(smallest.min().unwrap() + HELD > 56);

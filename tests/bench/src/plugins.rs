@@ -47,7 +47,7 @@ pub fn rounds<C: Copy, V, const N: usize>(
 
 fn order(round: usize, count: usize) -> Vec<usize> {
     let forwards = 0..count;
-    if round % 2 == 0 { forwards.collect() } else { forwards.rev().collect() }
+    if round.is_multiple_of(2) { forwards.collect() } else { forwards.rev().collect() }
 }
 
 #[cfg(test)]
