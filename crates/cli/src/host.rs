@@ -111,9 +111,23 @@ impl Indices {
         let (previous, busy) = (entries.as_deref().unwrap_or_default(), entries.is_some());
         let order = host.policy.node.order;
         let assignment = order::assign(&inventory.leaves, &types, order, previous, busy);
-        notes.extend(assignment.findings.iter().map(Finding::to_string));
+        notes.extend(told(&assignment.findings).into_iter().map(|(_, text)| text));
         Indices { assignment, entries, notes }
     }
+}
+
+/// Findings about indices with their texts, for someone who does not know whether jobs run. That
+/// the order is another one goes without saying while leaves are missing.
+pub fn told(findings: &[Finding]) -> Vec<(&Finding, String)> {
+    let lacks_leaves = findings.iter().any(Finding::lacks_leaves);
+    let is_told = |finding: &&Finding| !(lacks_leaves && **finding == Finding::OrderWaits);
+    let text = |finding: &Finding| match finding {
+        Finding::OrderWaits => "flexmig.toml asks for another order of leaves than the index file \
+                                has: restart slurmd when no job runs on this node"
+            .to_owned(),
+        other => other.to_string(),
+    };
+    findings.iter().filter(is_told).map(|finding| (finding, text(finding))).collect()
 }
 
 /// What `flexmig leaves` shows.

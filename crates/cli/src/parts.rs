@@ -342,7 +342,7 @@ nodes = \"n1\"
         );
         let files = "/dev/nvidia0,/dev/nvidia-caps/nvidia-cap37,/dev/nvidia-caps/nvidia-cap38";
         let line = format!("NodeName=n1 Name=flexmig Type=1g.10gb MultipleFiles={files}");
-        assert_eq!(parts.gres_conf, [line.clone()]);
+        assert_eq!(parts.gres_conf, std::slice::from_ref(&line));
         let text = parts.text();
         assert!(text.contains("\nAccountingStorageTRES=gres/gpu,"), "{text}");
         assert!(!text.contains("slurmd -C"), "{text}");

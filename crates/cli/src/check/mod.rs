@@ -27,14 +27,10 @@ pub use cluster::{counted, gres_types, job_submit_plugins, task_plugins};
 pub use finding::{Finding, Level};
 use plugins::{Found, GRES, JOB_SUBMIT, Plugin};
 
-/// Slurm's plugin directory where slurm.conf names none, as packages build it.
-const PLUGIN_DIRS: [&str; 5] = [
-    concat!("/usr/lib/x86_64-linux-gnu", "/slurm-wlm"),
-    "/usr/lib64/slurm",
-    "/usr/lib/slurm",
-    "/usr/local/lib/slurm",
-    "/opt/slurm/lib/slurm",
-];
+/// Slurm's plugin directory where slurm.conf names none, as SchedMD's packages, sources and some
+/// sites have it; Debian's depends on the architecture.
+const PLUGIN_DIRS: [&str; 4] =
+    ["/usr/lib64/slurm", "/usr/lib/slurm", "/usr/local/lib/slurm", "/opt/slurm/lib/slurm"];
 
 /// What `--json` prints. Field names are for scripts: add, never rename.
 #[derive(Debug, Serialize)]
@@ -169,7 +165,9 @@ fn try_plugins(host: &Host, is_node: bool, controller: bool) -> (Vec<Finding>, O
             text::place(&host.conf_file(), &host.conf_text, "PluginDir"),
         ),
         None => {
-            let dir = PLUGIN_DIRS.iter().map(PathBuf::from).find(|dir| is_slurms(dir));
+            let debian = format!("/usr/lib/{}-linux-gnu/slurm-wlm", std::env::consts::ARCH);
+            let dirs = PLUGIN_DIRS.iter().map(PathBuf::from).chain([debian.into()]);
+            let dir = dirs.into_iter().find(|dir: &PathBuf| is_slurms(dir));
             (dir.into_iter().collect::<Vec<_>>(), host.conf_file())
         }
     };

@@ -132,17 +132,15 @@ impl Node<'_> {
             };
         }
         let assignment = self.assignment(inventory, &types);
-        let mut findings: Vec<Finding> = assignment
-            .findings
-            .iter()
-            .map(|finding| {
-                let level = match finding {
-                    order::Finding::Extra { .. } | order::Finding::OrderWaits => Level::Warning,
-                    _ => Level::Error,
-                };
-                Finding::message(level, "leaves", format!("{place}: {finding}"))
-            })
-            .collect();
+        let finding = |(finding, text): (&order::Finding, String)| {
+            let level = match finding {
+                order::Finding::Extra { .. } | order::Finding::OrderWaits => Level::Warning,
+                _ => Level::Error,
+            };
+            Finding::message(level, "leaves", format!("{place}: {text}"))
+        };
+        let mut findings: Vec<Finding> =
+            crate::host::told(&assignment.findings).into_iter().map(finding).collect();
         if findings.is_empty() {
             let what = format!("{}, as slurm.conf says", order::gres_for(leaves, &types));
             findings.push(Finding::ok("leaves", self.name, what));
