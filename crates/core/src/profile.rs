@@ -68,6 +68,12 @@ impl Profile {
         Profile { compute: slices, slices, memory_gb, suffix: Suffix::None }
     }
 
+    /// The profile that a type of slurm.conf names: `3g.20gb`, or with the model in front as Slurm's
+    /// AutoDetect writes it, `a100_3g.20gb`. `None` for any other word.
+    pub fn of_type(kind: &str) -> Option<Profile> {
+        kind.rsplit_once('_').map_or(kind, |(_, name)| name).parse().ok()
+    }
+
     /// What equality, order and hash look at.
     fn shape(&self) -> (u8, u8, u16) {
         (self.compute, self.slices, self.memory_gb)

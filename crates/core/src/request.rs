@@ -8,9 +8,8 @@
 use std::fmt;
 
 use crate::profile::Profile;
-
-/// The name of our GRES.
-pub const NAME: &str = "flexmig";
+pub use crate::slurm_conf::GRES_NAME as NAME;
+use crate::slurm_conf::parse_count;
 
 /// How a release writes the prefix of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +132,7 @@ impl<'a> Term<'a> {
     /// What the type asks for, as far as its form tells.
     pub fn want(&self) -> Want<'a> {
         let Some(kind) = self.kind else { return Want::Any };
-        if let Some(profile) = profile_of_type(kind) {
+        if let Some(profile) = Profile::of_type(kind) {
             Want::Profile(profile)
         } else if let Some(gigabytes) = without_suffix(kind, "gb").and_then(number) {
             Want::Memory(gigabytes)
@@ -156,13 +155,6 @@ impl fmt::Display for Term<'_> {
         }
         write!(f, ":{}", self.count)
     }
-}
-
-/// The profile that a type of slurm.conf names: `1g.10gb`, or as Slurm's autodetection spells it
-/// with the model before it, `a100_1g.10gb`.
-pub fn profile_of_type(kind: &str) -> Option<Profile> {
-    let name = kind.rsplit_once('_').map_or(kind, |(_, name)| name);
-    name.parse().ok()
 }
 
 fn parse_entry(entry: &str) -> Result<Entry<'_>, RequestError> {
@@ -188,7 +180,7 @@ fn without_prefix(entry: &str) -> Option<&str> {
 /// Reads what follows the name `flexmig`; `text` is the entry for messages.
 fn parse_term<'a>(text: &str, rest: &'a str) -> Result<Term<'a>, RequestError> {
     let form = || RequestError::Form(shown(text));
-    let counted = |count: &str| match parse_count(count) {
+    let counted = |count: &str| match parse_count(count).filter(|&count| count > 0) {
         Some(number) => Ok(number),
         None if count.is_empty() => Err(form()),
         None => Err(RequestError::Count(shown(text), shown(count))),
@@ -233,23 +225,6 @@ fn looks_like_count(part: &str) -> bool {
             suffix.as_str(),
             "" | "k" | "kb" | "kib" | "m" | "mb" | "mib" | "t" | "tb" | "tib" | "p" | "pb" | "pib"
         )
-}
-
-/// A count as Slurm reads it: k, m, g, t, p and kib ... pib are powers of 1024, kb ... pb of 1000.
-fn parse_count(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let count: u64 = text[..digits].parse().ok()?;
-    let suffix = text[digits..].to_ascii_lowercase();
-    let (base, letter): (u64, &str) = match suffix.strip_suffix("ib") {
-        Some(letter) if !letter.is_empty() => (1024, letter),
-        _ => match suffix.strip_suffix('b') {
-            Some(letter) if !letter.is_empty() => (1000, letter),
-            _ => (1024, &suffix),
-        },
-    };
-    let power = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == letter)?;
-    let count = count.checked_mul(base.checked_pow(u32::try_from(power).ok()?)?)?;
-    (count > 0).then_some(count)
 }
 
 fn without_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {

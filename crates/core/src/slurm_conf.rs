@@ -12,6 +12,7 @@ use std::fmt;
 
 use crate::hostlist;
 pub use gres::Gres;
+pub(crate) use gres::count as parse_count;
 
 /// Name of the GRES that leaves are handed out as.
 pub const GRES_NAME: &str = "flexmig";

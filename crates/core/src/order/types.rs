@@ -3,10 +3,9 @@
 use crate::leaf::Leaf;
 use crate::profile::Profile;
 
-/// The profile that a type of slurm.conf names: `3g.20gb`, or with the model in front as Slurm's
-/// AutoDetect writes it, `a100_3g.20gb`. `None` for any other word.
+/// [`Profile::of_type`].
 pub fn profile_of_type(kind: &str) -> Option<Profile> {
-    split(kind).1
+    Profile::of_type(kind)
 }
 
 /// Model and profile of a type.

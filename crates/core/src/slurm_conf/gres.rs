@@ -74,7 +74,7 @@ fn writes_no_count(entry: &str) -> bool {
 
 /// A count with Slurm's suffixes: k, m, g, t, p and kib ... pib are powers of 1024, kb ... pb of
 /// 1000.
-pub(super) fn count(text: &str) -> Option<u64> {
+pub(crate) fn count(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, suffix) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::policy::{Policy, Span, Submit};
 use crate::profile::{Profile, Suffix};
-use crate::request::{Term, Want, profile_of_type};
+use crate::request::{Term, Want};
 use crate::slurm_conf::{NodeClass, SlurmConf};
 
 /// Everything that [`super::decide`] needs to know about the cluster.
@@ -164,7 +164,7 @@ impl Offer {
 impl Kind {
     fn new(name: Option<String>, submit: &Submit) -> Kind {
         let text = name.as_deref().unwrap_or_default();
-        let profile = profile_of_type(text);
+        let profile = Profile::of_type(text);
         // Sites also name types by size: `20gb`, `a100_20gb`.
         let label = text.rsplit_once('_').map_or(text, |(_, label)| label);
         let memory_gb = match (Term { kind: Some(label), count: 1 }).want() {
