@@ -187,6 +187,13 @@ impl JobDesc<'_> {
         self.environment()?.get(name).map(|value| Cow::Owned(value.into_owned()))
     }
 
+    /// Whether the job brings a variable whose name begins like this.
+    #[must_use]
+    pub fn env_has_prefix(&self, prefix: &str) -> bool {
+        let begins = |entry: &[u8]| entry.starts_with(prefix.as_bytes());
+        self.environment().is_some_and(|env| env.iter().any(begins))
+    }
+
     /// The names of the variables that the job brings.
     #[must_use]
     pub fn env_names(&self) -> Vec<String> {

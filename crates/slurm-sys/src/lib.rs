@@ -70,6 +70,7 @@ pub mod raw;
 pub mod release;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod thread;
 
 pub use bitmap::{Bitmap, BitstrRef};
 pub use consts::*;
