@@ -16,7 +16,7 @@ pub(super) struct Nodes {
 impl Nodes {
     /// The node count of a new job. `--gres` is per node, so a job that names no node count must
     /// not get more leaves because Slurm finds it easier to use two nodes: it gets one, or what
-    /// its tasks and tasks per node make.
+    /// its tasks and tasks per node make, or as many as it names.
     pub fn of(job: &Job) -> Nodes {
         let from_tasks = match (job.num_tasks, job.ntasks_per_node) {
             (Some(tasks), Some(per_node)) if tasks > 0 && per_node > 0 => {
@@ -24,15 +24,17 @@ impl Nodes {
             }
             _ => None,
         };
+        let named = job.named_nodes.map(u64::from);
+        let meant = from_tasks.max(named);
         let max = job.max_nodes.filter(|&nodes| nodes > 0).map(u64::from);
         match (job.min_nodes.map(u64::from), max) {
             (None, None) => {
-                let nodes = from_tasks.unwrap_or(1);
+                let nodes = meant.unwrap_or(1);
                 Nodes { min: nodes, max: Some(nodes) }
             }
             (None, max) => Nodes { min: 1, max },
-            // Newer clients compute this minimum themselves and leave the maximum open.
-            (Some(min), None) if from_tasks == Some(min) => Nodes { min, max: from_tasks },
+            // Clients compute this minimum themselves and leave the maximum open.
+            (Some(min), None) if meant == Some(min) => Nodes { min, max: meant },
             (Some(min), max) => Nodes { min, max },
         }
     }

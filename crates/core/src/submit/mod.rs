@@ -48,6 +48,8 @@ pub struct Job<'a> {
     pub pn_min_cpus: Option<u16>,
     pub min_nodes: Option<u32>,
     pub max_nodes: Option<u32>,
+    /// How many nodes `--nodelist` names.
+    pub named_nodes: Option<u32>,
     pub partition: Option<&'a str>,
     pub account: Option<&'a str>,
     pub qos: Option<&'a str>,

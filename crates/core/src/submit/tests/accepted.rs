@@ -147,6 +147,10 @@ fn node_counts_of_the_user_are_kept() {
     let pairs = Job { num_tasks: Some(4), ntasks_per_node: Some(2), ..job };
     assert_eq!(nodes(pairs), (Some(2), Some(2), None));
     assert_eq!(nodes(Job { min_nodes: Some(2), ..pairs }), (None, Some(2), None));
+    // So does --nodelist; REST clients send the list alone.
+    let listed = Job { named_nodes: Some(2), ..job };
+    assert_eq!(nodes(Job { min_nodes: Some(2), ..listed }), (None, Some(2), None));
+    assert_eq!(nodes(listed), (Some(2), Some(2), None));
 }
 
 #[test]

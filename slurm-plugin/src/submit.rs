@@ -1,0 +1,205 @@
+//! A new job: its description is read, decided upon in core, and changed.
+
+use std::borrow::Cow;
+
+use flexmig_core::hostlist;
+use flexmig_core::promise;
+use flexmig_core::request::{self, Notation};
+use flexmig_core::submit::{Decision, Dialect, Job, Reason, Rejection, decide};
+use slurm_sys::{
+    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, Release, SLURM_SUCCESS, Slurm, log,
+};
+
+use crate::{environment, settings};
+
+/// Handles a new job. Returns Slurm's error code.
+pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<'_>>) -> i32 {
+    environment::clean(job);
+    if !mentions_leaves(job) {
+        return SLURM_SUCCESS;
+    }
+    let Some(site) = settings::current() else { return SLURM_SUCCESS };
+    let version = slurm.version().to_string();
+    let dialect = dialect(slurm, &version);
+    let answer = Fields::read(job).with(|fields| decide(&site, &dialect, fields));
+    match answer {
+        Ok(None) => SLURM_SUCCESS,
+        Ok(Some(decision)) => {
+            apply(job, &decision);
+            accepted(uid, &decision, err);
+            SLURM_SUCCESS
+        }
+        Err(rejection) => rejected(uid, &rejection, err),
+    }
+}
+
+/// Whether any request string of the job can concern us: all that is done about other jobs.
+pub(crate) fn mentions_leaves(job: &JobDesc<'_>) -> bool {
+    let mentions =
+        |text: Option<Cow<'_, str>>| text.is_some_and(|text| request::mentions(text.as_bytes()));
+    mentions(job.tres_per_node())
+        || mentions(job.tres_per_task())
+        || mentions(job.tres_per_job())
+        || mentions(job.tres_per_socket())
+}
+
+/// What differs between releases.
+pub(crate) fn dialect(slurm: Slurm, version: &str) -> Dialect<'_> {
+    let slash = slurm.release().slash_notation();
+    Dialect {
+        notation: if slash { Notation::Slash } else { Notation::Colon },
+        per_task: slurm.release() >= Release::V23_02,
+        update_replaces: slurm.update_replaces_request(),
+        version,
+    }
+}
+
+/// The fields of a description that matter, with their texts.
+pub(crate) struct Fields<'a> {
+    tres: [Option<Cow<'a, str>>; 4],
+    partition: Option<Cow<'a, str>>,
+    account: Option<Cow<'a, str>>,
+    qos: Option<Cow<'a, str>>,
+    numbers: Job<'static>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads them.
+    pub fn read(job: &'a JobDesc<'_>) -> Fields<'a> {
+        let (num_tasks, cpus_per_task, min_cpus) =
+            (job.num_tasks(), job.cpus_per_task(), job.min_cpus());
+        let numbers = Job {
+            num_tasks,
+            ntasks_per_node: job.ntasks_per_node(),
+            cpus_per_task,
+            min_cpus,
+            pn_min_cpus: job.pn_min_cpus(),
+            min_nodes: job.min_nodes(),
+            max_nodes: job.max_nodes(),
+            named_nodes: job.req_nodes().and_then(|list| named_nodes(&list)),
+            memory: job.pn_min_memory().is_some() || job.mem_per_tres().is_some(),
+            overcommit: overcommit(num_tasks, cpus_per_task, min_cpus),
+            batch: job.is_batch(),
+            ..Job::default()
+        };
+        Fields {
+            tres: [
+                job.tres_per_node(),
+                job.tres_per_task(),
+                job.tres_per_job(),
+                job.tres_per_socket(),
+            ],
+            partition: job.partition(),
+            account: job.account(),
+            qos: job.qos(),
+            numbers,
+        }
+    }
+
+    /// Passes them on as core takes them.
+    pub fn with<T>(&self, decide: impl FnOnce(&Job<'_>) -> T) -> T {
+        let [node, task, job, socket] = &self.tres;
+        decide(&Job {
+            tres_per_node: node.as_deref(),
+            tres_per_task: task.as_deref(),
+            tres_per_job: job.as_deref(),
+            tres_per_socket: socket.as_deref(),
+            partition: self.partition.as_deref().filter(|name| !name.is_empty()),
+            account: self.account.as_deref().filter(|name| !name.is_empty()),
+            qos: self.qos.as_deref().filter(|name| !name.is_empty()),
+            ..self.numbers
+        })
+    }
+}
+
+/// How many nodes `--nodelist` names.
+fn named_nodes(list: &str) -> Option<u32> {
+    let mut names = hostlist::expand(list).ok()?;
+    names.sort_unstable();
+    names.dedup();
+    u32::try_from(names.len()).ok().filter(|&count| count > 0)
+}
+
+/// `--overcommit`, which Slurm's clients show by asking for fewer CPUs than the tasks make.
+fn overcommit(tasks: Option<u32>, cpus_per_task: Option<u16>, min_cpus: Option<u32>) -> bool {
+    let cpus = tasks.map(|tasks| tasks.saturating_mul(cpus_per_task.unwrap_or(1).into()));
+    cpus.zip(min_cpus).is_some_and(|(cpus, given)| given < cpus)
+}
+
+fn apply(job: &mut JobDesc<'_>, decision: &Decision) {
+    apply_request(job, decision);
+    let set = |value: Option<u32>, set: &mut dyn FnMut(u32)| value.into_iter().for_each(set);
+    set(decision.min_nodes, &mut |nodes| job.set_min_nodes(nodes));
+    set(decision.max_nodes, &mut |nodes| job.set_max_nodes(nodes));
+    set(decision.num_tasks, &mut |tasks| job.set_num_tasks(tasks));
+    set(decision.min_cpus, &mut |cpus| job.set_min_cpus(cpus));
+    if let Some(tasks) = decision.ntasks_per_node {
+        job.set_ntasks_per_node(tasks);
+    }
+    if let Some(cpus) = decision.cpus_per_task {
+        job.set_cpus_per_task(cpus);
+    }
+    if let Some(memory) = decision.memory {
+        job.set_pn_min_memory(memory);
+    }
+    job.set_env(promise::VARIABLE, &decision.promise.to_string());
+    add_note(job, &decision.note);
+}
+
+/// Replaces the request strings.
+pub(crate) fn apply_request(job: &mut JobDesc<'_>, decision: &Decision) {
+    if let Some(text) = &decision.tres_per_node {
+        job.set_tres_per_node(Some(text));
+    }
+    if let Some(text) = &decision.tres_per_task {
+        job.set_tres_per_task(Some(text));
+    }
+}
+
+/// Appends our part to admin_comment.
+pub(crate) fn add_note(job: &mut JobDesc<'_>, note: &str) {
+    let comment = match job.admin_comment() {
+        Some(comment) if !comment.is_empty() => format!("{comment} {note}"),
+        _ => note.to_owned(),
+    };
+    job.set_admin_comment(Some(&comment));
+}
+
+fn accepted(uid: u32, decision: &Decision, err: Option<ErrMsg<'_>>) {
+    log::debug(format_args!("uid {uid}: {}", decision.note));
+    if let (Some(message), Some(mut err)) = (&decision.message, err) {
+        err.add(&format!("flexmig: {message}"));
+    }
+}
+
+/// Tells user and log, and finds Slurm's error code.
+pub(crate) fn rejected(uid: u32, rejection: &Rejection, err: Option<ErrMsg<'_>>) -> i32 {
+    log::info(format_args!("uid {uid}: {rejection}"));
+    if let Some(mut err) = err {
+        err.add(&format!("flexmig: {rejection}"));
+    }
+    match rejection.reason {
+        Reason::Invalid => ESLURM_INVALID_GRES,
+        Reason::Denied => ESLURM_ACCESS_DENIED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_lists_are_counted_once_per_node() {
+        assert_eq!(named_nodes("n[1-3],n2"), Some(3));
+        assert_eq!(named_nodes("n[1-"), None);
+        assert_eq!(named_nodes(""), None);
+    }
+
+    #[test]
+    fn fewer_cpus_than_tasks_make_means_overcommit() {
+        assert!(overcommit(Some(4), Some(8), Some(1)));
+        assert!(!overcommit(Some(4), Some(8), Some(32)));
+        assert!(!overcommit(Some(4), None, None));
+        assert!(!overcommit(None, Some(8), Some(1)));
+    }
+}
