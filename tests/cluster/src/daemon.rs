@@ -104,14 +104,8 @@ impl Daemon {
     /// Sends a signal, for example `HUP`.
     pub fn signal(&self, signal: &str) {
         if let Some(pid) = self.pid() {
-            self.kill(signal, pid);
+            self.sandbox.kill(signal, pid);
         }
-    }
-
-    fn kill(&self, signal: &str, pid: u32) -> bool {
-        let mut command = self.sandbox.command(None);
-        command.args(["kill", &format!("-{signal}"), &pid.to_string()]);
-        command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
     /// Its process id inside the cluster.
@@ -121,7 +115,7 @@ impl Daemon {
 
     /// Whether it runs.
     pub fn is_running(&self) -> bool {
-        self.pid().is_some_and(|pid| self.kill("0", pid))
+        self.pid().is_some_and(|pid| self.sandbox.kill("0", pid))
     }
 
     /// Sets or removes a variable of its environment, from the next start on.

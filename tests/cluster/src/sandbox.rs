@@ -22,10 +22,14 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// The best that this process may have; found once by trying.
+    /// The best that this process may have; found once by trying. FLEXMIG_CLUSTER_ISOLATION=none
+    /// does without.
     pub fn best() -> Isolation {
         static BEST: OnceLock<Isolation> = OnceLock::new();
         *BEST.get_or_init(|| {
+            if std::env::var_os("FLEXMIG_CLUSTER_ISOLATION").is_some_and(|word| word == "none") {
+                return Isolation::None;
+            }
             let common = ["--fork", "--pid", "--mount", "--kill-child"];
             let user = ["--user", "--map-current-user", "--keep-caps"];
             let works = |flags: &[&str]| {
@@ -111,31 +115,41 @@ impl Sandbox {
     }
 
     /// A command inside the sandbox, with an empty environment; as user `uid` (root only) if given.
+    /// Its first words may be options of `env` and variables.
     pub fn command(&self, uid: Option<u32>) -> Command {
-        let mut command = Command::new(match self.isolation {
-            Isolation::None => "env",
-            _ => "nsenter",
-        });
-        command.env_clear();
+        let target = format!("--target={}", self.init);
+        let mut words = match self.isolation {
+            Isolation::Root => vec!["nsenter", &target, "--pid", "--mount", "--root"],
+            Isolation::User => {
+                vec!["nsenter", &target, "--user", "--preserve-credentials", "--pid", "--mount"]
+            }
+            Isolation::None => vec![],
+        };
+        let uid = uid.map(|uid| [format!("--reuid={uid}"), format!("--regid={uid}")]);
+        if let Some([user, group]) = &uid {
+            words.extend(["setpriv", user, group, "--clear-groups"]);
+        }
+        words.push("env");
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
-        match self.isolation {
-            Isolation::Root => {
-                command.args(["--pid", "--mount", "--root"]);
-            }
-            Isolation::User => {
-                command.args(["--user", "--preserve-credentials", "--pid", "--mount"]);
-            }
-            Isolation::None => return command,
-        }
-        command.arg(format!("--target={}", self.init));
-        if let Some(uid) = uid {
-            command.arg(format!("--setuid={uid}")).arg(format!("--setgid={uid}"));
-        }
-        // Never `--`-less: the program's own options are not nsenter's.
-        command.args(["--", "env"]);
         command
+    }
+
+    /// Sends a signal to a process of the sandbox, 0 to ask whether it runs; whether it was there.
+    pub fn kill(&self, signal: &str, pid: u32) -> bool {
+        if self.isolation == Isolation::None {
+            // Its parent may not have reaped it.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')) {
+                return false;
+            }
+        }
+        let mut command = self.command(None);
+        command.args(["kill", &format!("-{signal}"), &pid.to_string()]);
+        command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
     /// Leaves the directory in place at the end.
