@@ -69,7 +69,7 @@ Fields of --json (fields are added, never renamed; null where unknown):
   order              policy: pack, spread or numa
   indices_from       \"index file\" or \"policy\"
   index_file         its path
-  gpus[]             index, minor, uuid, model, bus_id, numa, cpus, leaves (how many; 0 without MIG)
+  gpus[]             index, minor, uuid, model, bus_id, numa, cpus, leaves (how many), mig (true or false)
   leaves[]           index, type (in slurm.conf), uuid, profile, memory_mib, sm_count, gi, ci, placement {start, size},
                      bus_id (synthetic), device_files[3], gpu_minor, gpu_uuid, gpu_bus_id, numa
   gone[]             indices whose leaf is not there: index, type, uuid, profile

@@ -1,6 +1,6 @@
 //! What this host has: Slurm's configuration, our policy, the node's name, its leaves and indices.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flexmig_core::index_file;
 use flexmig_core::layout::Layout;
@@ -11,15 +11,15 @@ use flexmig_site::{Site, Surroundings};
 use mig_inventory::Inventory;
 
 use crate::parts::{LayoutFile, Parts, by_type, wanted_types};
-use crate::text;
+use crate::text::{self, File};
 use crate::view::{Gone, Gpu, Row, Source, View};
 
 /// The configuration as this host sees it.
 pub struct Host {
     /// The files an administrator writes.
     pub site: Site,
-    /// slurm.conf's text without included files, for places in messages; empty if unreadable.
-    pub conf_text: String,
+    /// slurm.conf and the files that it includes, for places in messages.
+    pub conf_files: Vec<File>,
     /// What slurm.conf says; nothing if it cannot be read.
     pub conf: SlurmConf,
     /// What flexmig.toml says; the defaults if it cannot be used.
@@ -44,10 +44,10 @@ impl Host {
         let node =
             node.map_or_else(|| surroundings.node_name(&conf, &hostname), |name| name.to_owned());
         let policy = site.policy.policy();
-        let text = flexmig_site::read(&site.slurm_conf_path).unwrap_or_default();
+        let (_, paths) = flexmig_site::load_slurm_conf(&site.slurm_conf_path);
         Host {
             index_file: flexmig_site::index_file_path(&policy, &conf, &node, &hostname),
-            conf_text: String::from_utf8_lossy(&text).into_owned(),
+            conf_files: paths.iter().map(|path| file(path).0).collect(),
             site,
             conf,
             policy,
@@ -78,6 +78,14 @@ impl Host {
             }
         }
     }
+}
+
+/// A file with its text, and whether it could be read; without text if not.
+pub fn file(path: &Path) -> (File, bool) {
+    let bytes = flexmig_site::read(path);
+    let found = bytes.is_ok();
+    let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    (File { name: path.display().to_string(), text }, found)
 }
 
 /// The leaves with their indices.
@@ -222,12 +230,12 @@ pub fn parts(host: &Host, inventory: &Inventory, explicit: bool) -> Parts {
     let types = wanted_types(&inventory.leaves, &host.configured());
     let order = host.policy.node.order;
     let assignment = order::assign(&inventory.leaves, &types, order, &[], false);
-    let statement = text::node_statement(&host.conf_text, &host.node);
+    let statement = text::node_statement(&host.conf_files, &host.node);
     let nodes = statement.as_ref().and_then(|s| s.value("NodeName")).unwrap_or(&host.node);
     let layout = LayoutFile {
         file: format!("flexmig-layouts/{}.toml", host.node),
         text: Layout::of(nodes, &inventory.leaves).to_toml(),
     };
-    let conf = (host.conf_text.as_str(), &host.conf);
-    Parts::new(&host.node, Some(conf), &by_type(&assignment), layout, explicit)
+    let (files, conf) = (&host.conf_files, &host.conf);
+    Parts::new(&host.node, files, conf, &by_type(&assignment), layout, explicit)
 }

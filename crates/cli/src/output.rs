@@ -48,13 +48,13 @@ pub fn width(table: &str) -> usize {
     table.lines().map(|line| line.chars().count()).max().unwrap_or(0)
 }
 
-/// `text` cut to at most `columns` columns, the last of them an ellipsis if anything is cut.
+/// `text` cut to at most `columns` columns, the last of them a `+` if anything is cut, as Slurm does.
 pub fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
         return text.to_owned();
     }
     let mut short: String = text.chars().take(columns.saturating_sub(1)).collect();
-    short.push('…');
+    short.push('+');
     short
 }
 
@@ -73,6 +73,6 @@ mod tests {
     #[test]
     fn cut_says_that_it_cut() {
         assert_eq!(cut("MIG-0123", 8), "MIG-0123");
-        assert_eq!(cut("MIG-0123", 6), "MIG-0…");
+        assert_eq!(cut("MIG-0123", 6), "MIG-0+");
     }
 }

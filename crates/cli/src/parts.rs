@@ -9,7 +9,7 @@ use flexmig_core::slurm_conf::{GRES_NAME, SlurmConf};
 use serde::Serialize;
 
 use crate::check::{counted, gres_types, job_submit_plugins, task_plugins};
-use crate::text;
+use crate::text::{self, File};
 
 /// The parts. The field names are those of `--json`: add, never rename.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,18 +97,17 @@ pub fn by_type(assignment: &order::Assignment) -> Types<'_> {
 }
 
 impl Parts {
-    /// The parts for a node with these leaves. `conf` is slurm.conf's text and meaning, if there is
-    /// one.
+    /// The parts for a node with these leaves. `files` are slurm.conf and what it includes, `conf`
+    /// is their meaning.
     pub fn new(
         node: &str,
-        conf: Option<(&str, &SlurmConf)>,
+        files: &[File],
+        conf: &SlurmConf,
         types: &Types,
         layout: LayoutFile,
         explicit: bool,
     ) -> Parts {
-        let none = SlurmConf::default();
-        let (text, conf) = conf.unwrap_or(("", &none));
-        let statement = text::node_statement(text, node);
+        let statement = text::node_statement(files, node);
         let old = statement.as_ref().and_then(|s| s.value("Gres")).unwrap_or_default();
         let gres = gres(old, types);
         let node_line = match &statement {
@@ -272,13 +271,13 @@ mod tests {
     }
 
     fn parts(text: Option<&str>, leaves: &[Leaf], explicit: bool) -> Parts {
-        let conf =
-            text.map(|text| SlurmConf::parse("f", text.as_bytes(), &mut |_| Err("none".into())));
-        let configured = conf.as_ref().and_then(|conf| conf.node("n1"));
-        let types =
-            wanted_types(leaves, &configured.map(|n| n.flexmig_types()).unwrap_or_default());
+        let text = text.unwrap_or_default();
+        let conf = SlurmConf::parse("f", text.as_bytes(), &mut |_| Err("none".into()));
+        let configured = conf.node("n1").map(|n| n.flexmig_types()).unwrap_or_default();
+        let types = wanted_types(leaves, &configured);
         let assignment = order::assign(leaves, &types, Order::Pack, &[], false);
-        Parts::new("n1", text.zip(conf.as_ref()), &by_type(&assignment), layout(), explicit)
+        let files = [File { name: "f".into(), text: text.into() }];
+        Parts::new("n1", &files, &conf, &by_type(&assignment), layout(), explicit)
     }
 
     #[test]

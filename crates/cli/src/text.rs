@@ -5,21 +5,31 @@
 
 use flexmig_core::hostlist;
 
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// As messages name it.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
 /// One statement: lines that `\` joins, without comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// Number of its first line, from 1.
-    pub line: usize,
+    /// `file:line` of its first line.
+    pub place: String,
     /// Its text, blanks squeezed.
     pub text: String,
 }
 
 /// The statements of a file that are not empty.
-pub fn statements(text: &str) -> Vec<Statement> {
+pub fn statements(file: &File) -> Vec<Statement> {
+    let place = |line: usize| format!("{}:{line}", file.name);
     let mut statements = Vec::new();
     let mut joined = String::new();
     let mut first = 1;
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in file.text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (part, goes_on) = match line.strip_suffix('\\') {
             Some(part) => (part, true),
@@ -35,11 +45,11 @@ pub fn statements(text: &str) -> Vec<Statement> {
             joined.push_str(word);
         }
         if !goes_on && !joined.is_empty() {
-            statements.push(Statement { line: first, text: std::mem::take(&mut joined) });
+            statements.push(Statement { place: place(first), text: std::mem::take(&mut joined) });
         }
     }
     if !joined.is_empty() {
-        statements.push(Statement { line: first, text: joined });
+        statements.push(Statement { place: place(first), text: joined });
     }
     statements
 }
@@ -62,23 +72,23 @@ impl Statement {
     }
 }
 
-/// `file:line` of the last statement that starts with `key`, the one that counts; only the file if
-/// it is not there (it may stand in an included file).
-pub fn place(file: &str, text: &str, key: &str) -> String {
+/// `file:line` of the last statement that starts with `key`, the one that counts; only the first
+/// file if it is nowhere.
+pub fn place(files: &[File], key: &str) -> String {
     let is_key =
-        |s: &&Statement| s.pairs().next().is_some_and(|(first, _)| first.eq_ignore_ascii_case(key));
-    match statements(text).iter().rfind(is_key) {
-        Some(statement) => format!("{file}:{}", statement.line),
-        None => file.to_owned(),
-    }
+        |s: &Statement| s.pairs().next().is_some_and(|(first, _)| first.eq_ignore_ascii_case(key));
+    let found = files.iter().rev().find_map(|file| statements(file).into_iter().rfind(is_key));
+    let first = || files.first().map(|file| file.name.clone()).unwrap_or_default();
+    found.map_or_else(first, |statement| statement.place)
 }
 
 /// The `NodeName=` statement of a node.
-pub fn node_statement(text: &str, node: &str) -> Option<Statement> {
+pub fn node_statement(files: &[File], node: &str) -> Option<Statement> {
     let is_node_line = |s: &Statement| {
         s.pairs().next().is_some_and(|(key, _)| key.eq_ignore_ascii_case("NodeName"))
     };
-    statements(text).into_iter().find(|s| is_node_line(s) && s.names("NodeName", node))
+    let mut statements = files.iter().flat_map(statements);
+    statements.find(|s| is_node_line(s) && s.names("NodeName", node))
 }
 
 #[cfg(test)]
@@ -88,21 +98,25 @@ mod tests {
     const TEXT: &str = "# a comment\nGresTypes=gpu\n\ngrestypes=gpu,flexmig # last\n\
                         NodeName=n[1-4]  CPUs=16 \\\n   Gres=flexmig:1g.10gb:14\nPluginDir=/a\n";
 
+    fn files() -> [File; 2] {
+        let file = |name: &str, text: &str| File { name: name.into(), text: text.into() };
+        [file("slurm.conf", TEXT), file("nodes.conf", "\nNodeName=m1\n")]
+    }
+
     #[test]
     fn keys_have_places() {
-        assert_eq!(place("slurm.conf", TEXT, "GresTypes"), "slurm.conf:4");
-        assert_eq!(place("slurm.conf", TEXT, "PluginDir"), "slurm.conf:7");
-        assert_eq!(place("slurm.conf", TEXT, "JobSubmitPlugins"), "slurm.conf");
+        assert_eq!(place(&files(), "GresTypes"), "slurm.conf:4");
+        assert_eq!(place(&files(), "PluginDir"), "slurm.conf:7");
+        assert_eq!(place(&files(), "JobSubmitPlugins"), "slurm.conf");
     }
 
     #[test]
     fn node_lines_are_found_by_any_of_their_nodes() {
-        let line = node_statement(TEXT, "n3").unwrap();
-        assert_eq!(
-            (line.line, line.text.as_str()),
-            (5, "NodeName=n[1-4] CPUs=16 Gres=flexmig:1g.10gb:14")
-        );
+        let line = node_statement(&files(), "n3").unwrap();
+        assert_eq!(line.place, "slurm.conf:5");
+        assert_eq!(line.text, "NodeName=n[1-4] CPUs=16 Gres=flexmig:1g.10gb:14");
         assert_eq!(line.value("gres"), Some("flexmig:1g.10gb:14"));
-        assert_eq!(node_statement(TEXT, "n5"), None);
+        assert_eq!(node_statement(&files(), "m1").unwrap().place, "nodes.conf:2");
+        assert_eq!(node_statement(&files(), "n5"), None);
     }
 }

@@ -483,3 +483,30 @@ fn a_single_gpu_node_reads_well() {
     assert!(ran.stdout.contains("slurm.conf: 1 leaf on 1 node\n"), "{}", ran.stdout);
     assert!(ran.stdout.contains("n1: 3 device files there"), "{}", ran.stdout);
 }
+
+#[test]
+fn lines_of_included_files_are_named() {
+    let host = Host::in_order();
+    host.edit("slurm.conf", "NodeName=n1 CPUs=16 Gres=flexmig:1g.10gb:14", "Include nodes.conf");
+    host.write("nodes.conf", "# nodes\nNodeName=n1 CPUs=16 Gres=flexmig:1g.10gb:16\n");
+    let lines = host.complaints();
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].starts_with("error   DIR/nodes.conf:2: node n1: slurm.conf has "),
+        "{lines:?}"
+    );
+    let json = host.run(&["config", "--json", "--node", "n1"]).json();
+    assert_eq!(json["node_line"], "NodeName=n1 CPUs=16 Gres=flexmig:1g.10gb:14");
+}
+
+#[test]
+fn the_installed_slurm_is_told_without_our_plugins() {
+    let host = Host::in_order();
+    std::fs::remove_file(host.path("plugins/gres_flexmig.so")).unwrap();
+    host.edit("slurm.conf", "SelectType=select/cons_tres\n", "");
+    let lines = host.complaints();
+    assert!(
+        lines[1].starts_with("warning DIR/slurm.conf: select/linear, the default of this release"),
+        "{lines:?}"
+    );
+}

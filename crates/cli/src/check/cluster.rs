@@ -4,7 +4,7 @@ use flexmig_core::slurm_conf::{GRES_NAME, SlurmConf};
 
 use super::finding::{Finding, Level};
 use crate::probe::Version;
-use crate::text;
+use crate::text::{self, File};
 
 /// Plugins that unset CUDA_VISIBLE_DEVICES in jobs without their GRES, so flexmig comes after them.
 const BEFORE: [&str; 3] = ["gpu", "mps", "shard"];
@@ -13,14 +13,12 @@ const MAX_LEAVES: u64 = 1024;
 
 /// The files, read.
 pub struct Cluster<'a> {
-    /// slurm.conf as it was named.
-    pub file: &'a str,
-    /// Its text, without included files.
-    pub text: &'a str,
-    /// What it means.
+    /// slurm.conf and what it includes.
+    pub files: &'a [File],
+    /// What they mean.
     pub conf: &'a SlurmConf,
-    /// cgroup.conf beside it, and its text if it is there.
-    pub cgroup: (&'a str, Option<&'a str>),
+    /// cgroup.conf beside it, and whether it is there.
+    pub cgroup: (&'a File, bool),
     /// Version of the installed Slurm, where known.
     pub slurm: Option<Version>,
 }
@@ -43,8 +41,13 @@ impl Cluster<'_> {
         findings
     }
 
+    /// slurm.conf.
+    fn file(&self) -> &str {
+        self.files.first().map_or("slurm.conf", |file| &file.name)
+    }
+
     fn place(&self, key: &str) -> String {
-        text::place(self.file, self.text, key)
+        text::place(self.files, key)
     }
 
     fn gres_types(&self) -> Finding {
@@ -101,7 +104,7 @@ impl Cluster<'_> {
             let what = format!("NodeName={} has {} leaves", class.example, leaves(&class.types));
             let mend =
                 format!("Slurm numbers at most {MAX_LEAVES} on a node: mend the counts in Gres=");
-            return Finding::error("NodeName", self.file, what, mend);
+            return Finding::error("NodeName", self.file(), what, mend);
         }
         let nodes: u64 = classes.iter().map(|class| class.nodes).sum();
         if nodes > 0 {
@@ -109,15 +112,17 @@ impl Cluster<'_> {
                 sum.saturating_add(leaves(&class.types).saturating_mul(class.nodes))
             });
             let what = format!("{} on {}", counted(all, "leaf"), counted(nodes, "node"));
-            return Finding::ok("NodeName", self.file, what);
+            return Finding::ok("NodeName", self.file(), what);
         }
         let what = "no NodeName line has Gres=flexmig";
         let mend = "run `flexmig config` on a node with leaves and paste its NodeName line";
         match self.conf.has_dynamic_nodes() {
-            true => {
-                Finding::ok("NodeName", self.file, format!("{what}; dynamic nodes may bring some"))
-            }
-            false => Finding::error("NodeName", self.file, what, mend),
+            true => Finding::ok(
+                "NodeName",
+                self.file(),
+                format!("{what}; dynamic nodes may bring some"),
+            ),
+            false => Finding::error("NodeName", self.file(), what, mend),
         }
     }
 
@@ -169,18 +174,16 @@ impl Cluster<'_> {
 
     /// cgroup.conf's ConstrainDevices, and task/cgroup, which acts on it.
     fn isolation(&self) -> Finding {
-        let (file, text) = self.cgroup;
+        let (file, found) = self.cgroup;
         let open = "any job can open all leaves";
-        let statement = text
-            .into_iter()
-            .flat_map(text::statements)
-            .rfind(|s| s.value("ConstrainDevices").is_some());
+        let statement =
+            text::statements(file).into_iter().rfind(|s| s.value("ConstrainDevices").is_some());
         let value =
             statement.as_ref().and_then(|s| s.value("ConstrainDevices")).unwrap_or_default();
-        let place = statement.as_ref().map_or(file.to_owned(), |s| format!("{file}:{}", s.line));
+        let place = statement.as_ref().map_or(&file.name, |s| &s.place);
         if !["yes", "true", "up", "1"].contains(&value.to_ascii_lowercase().as_str()) {
-            let what = match (text, value) {
-                (None, _) => {
+            let what = match (found, value) {
+                (false, _) => {
                     format!("there is no such file, so ConstrainDevices is off and {open}")
                 }
                 (_, "") => format!("ConstrainDevices is not set, so {open}"),

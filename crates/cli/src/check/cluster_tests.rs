@@ -24,9 +24,11 @@ fn bad_with(text: &str, cgroup: Option<&str>, slurm: Option<u32>) -> Vec<String>
 
 fn findings(text: &str, cgroup: Option<&str>, slurm: Option<u32>) -> Vec<String> {
     let conf = SlurmConf::parse("slurm.conf", text.as_bytes(), &mut |_| Err("none".into()));
-    let cgroup = ("cgroup.conf", cgroup);
+    let file = |name: &str, text: &str| File { name: name.into(), text: text.into() };
+    let files = [file("slurm.conf", text)];
+    let (found, cgroup) = (cgroup.is_some(), file("cgroup.conf", cgroup.unwrap_or_default()));
     let slurm = slurm.map(Version);
-    let cluster = Cluster { file: "slurm.conf", text, conf: &conf, cgroup, slurm };
+    let cluster = Cluster { files: &files, conf: &conf, cgroup: (&cgroup, found), slurm };
     cluster.findings().iter().map(Finding::to_string).collect()
 }
 

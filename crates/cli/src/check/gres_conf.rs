@@ -4,19 +4,19 @@ use flexmig_core::hostlist;
 use flexmig_core::slurm_conf::GRES_NAME;
 
 use super::finding::Finding;
-use crate::text::{Statement, statements};
+use crate::text::{File, Statement, statements};
 
 /// Checks the lines that are for this node. `exists` says whether a path is there: slurmd waits for
 /// a missing file 20 s and then ends (gres.c).
-pub fn findings(file: &str, text: &str, node: &str, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
-    let statements = statements(text);
+pub fn findings(file: &File, node: &str, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let statements = statements(file);
     let lines: Vec<&Statement> = statements.iter().filter(|line| is_own(line, node)).collect();
     let missing = lines.iter().filter_map(|line| {
         let list = line.value("File").or(line.value("MultipleFiles"))?;
         let path = hostlist::expand(list).ok()?.into_iter().find(|path| !exists(path))?;
         Some(Finding::error(
             "gres.conf",
-            format!("{file}:{}", line.line),
+            &line.place,
             format!("{path} does not exist, so slurmd ends after 20 s"),
             "remove the flexmig lines (the plugin finds the leaves), or write those of \
              `flexmig config --explicit`",
@@ -24,20 +24,24 @@ pub fn findings(file: &str, text: &str, node: &str, exists: impl Fn(&str) -> boo
     });
     let missing: Vec<Finding> = missing.collect();
     if missing.is_empty() && !lines.is_empty() {
-        return vec![Finding::ok("gres.conf", file, "its flexmig lines name files that are there")];
+        return vec![Finding::ok(
+            "gres.conf",
+            &file.name,
+            "its flexmig lines name files that are there",
+        )];
     }
     missing
 }
 
 /// On a node with leaves and gres/gpu: AutoDetect=nvml finds MIG devices too, as GPUs.
-pub fn auto_detect(file: &str, text: &str) -> Option<Finding> {
-    let statements = statements(text);
+pub fn auto_detect(file: &File) -> Option<Finding> {
+    let statements = statements(file);
     let line = statements.iter().find(|line| {
         line.value("AutoDetect").is_some_and(|how| how.eq_ignore_ascii_case("nvml"))
     })?;
     Some(Finding::warning(
         "gres.conf",
-        format!("{file}:{}", line.line),
+        &line.place,
         "AutoDetect=nvml takes the leaves for GPUs as well, so two jobs can get one leaf",
         "write the gpu lines of this node by hand, with AutoDetect=off",
     ))
@@ -52,9 +56,13 @@ fn is_own(line: &Statement, node: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn file(text: &str) -> File {
+        File { name: "gres.conf".into(), text: text.into() }
+    }
+
     fn check(text: &str) -> Vec<String> {
         let exists = |path: &str| path.starts_with("/dev/null");
-        findings("gres.conf", text, "n2", exists).iter().map(Finding::to_string).collect()
+        findings(&file(text), "n2", exists).iter().map(Finding::to_string).collect()
     }
 
     #[test]
@@ -65,8 +73,8 @@ mod tests {
 
     #[test]
     fn gpus_must_not_be_detected_among_leaves() {
-        assert_eq!(auto_detect("gres.conf", "AutoDetect=off\nName=gpu File=/dev/nvidia7"), None);
-        let finding = auto_detect("gres.conf", "\nautodetect=NVML").unwrap().to_string();
+        assert_eq!(auto_detect(&file("AutoDetect=off\nName=gpu File=/dev/nvidia7")), None);
+        let finding = auto_detect(&file("\nautodetect=NVML")).unwrap().to_string();
         assert_eq!(
             finding,
             "warning gres.conf:2: AutoDetect=nvml takes the leaves for GPUs as well, so two jobs can \

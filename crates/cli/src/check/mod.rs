@@ -20,9 +20,9 @@ use mig_inventory::Inventory;
 use serde::Serialize;
 
 use crate::args::{Check, EXIT_ERROR};
-use crate::host::Host;
+use crate::host::{Host, file};
 use crate::probe::{SIBLINGS, Version, probe};
-use crate::text;
+use crate::text::{self, File};
 pub use cluster::{counted, gres_types, job_submit_plugins, task_plugins};
 pub use finding::{Finding, Level};
 use plugins::{Found, GRES, JOB_SUBMIT, Plugin};
@@ -141,7 +141,7 @@ fn is_controller(host: &Host) -> bool {
         name == host.hostname || name == short || name.split('.').next() == Some(short)
     };
     // SlurmctldHost stands once per controller; the reader keeps the last, also of included files.
-    let statements = text::statements(&host.conf_text);
+    let statements: Vec<_> = host.conf_files.iter().flat_map(text::statements).collect();
     keys.iter().any(|key| {
         host.conf.get(key).is_some_and(is_own)
             || statements.iter().any(|s| s.value(key).is_some_and(is_own))
@@ -162,7 +162,7 @@ fn try_plugins(host: &Host, is_node: bool, controller: bool) -> (Vec<Finding>, O
     let (dirs, place) = match host.conf.get("PluginDir") {
         Some(dirs) => (
             dirs.split(':').map(PathBuf::from).collect(),
-            text::place(&host.conf_file(), &host.conf_text, "PluginDir"),
+            text::place(&host.conf_files, "PluginDir"),
         ),
         None => {
             let debian = format!("/usr/lib/{}-linux-gnu/slurm-wlm", std::env::consts::ARCH);
@@ -183,8 +183,15 @@ fn try_plugins(host: &Host, is_node: bool, controller: bool) -> (Vec<Finding>, O
         Found { plugin, file }
     };
     let found: Vec<Found> = needed.map(|(plugin, _)| look(plugin)).collect();
-    let slurm = found.iter().filter_map(|found| found.file.as_ref()?.1.slurm).next().map(Version);
-    (plugins::findings(&place, &dirs, slurm_dir.map(PathBuf::as_path), &found), slurm)
+    let tried = found.iter().find_map(|found| found.file.as_ref()?.1.slurm);
+    let slurm = tried.or_else(|| slurms_own(slurm_dir?)).map(Version);
+    (plugins::findings(&place, &dirs, slurm_dir.map(PathBuf::as_path), slurm, &found), slurm)
+}
+
+/// Slurm's version from its own plugins, where there is none of ours to try.
+fn slurms_own(dir: &Path) -> Option<u32> {
+    let sibling = SIBLINGS.iter().map(|name| dir.join(name)).find(|path| path.exists())?;
+    probe(&sibling, dir).slurm
 }
 
 /// Whether a directory holds Slurm's own plugins.
@@ -192,20 +199,17 @@ fn is_slurms(dir: &Path) -> bool {
     SIBLINGS.iter().any(|name| dir.join(name).exists())
 }
 
-/// A file beside slurm.conf, with its text if it is there.
-fn beside(host: &Host, name: &str) -> (String, Option<String>) {
-    let path = host.site.slurm_conf_path.with_file_name(name);
-    let text = flexmig_site::read(&path).ok();
-    (path.display().to_string(), text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+/// A file beside slurm.conf, and whether it is there.
+fn beside(host: &Host, name: &str) -> (File, bool) {
+    file(&host.site.slurm_conf_path.with_file_name(name))
 }
 
 fn configuration(host: &Host, slurm: Option<Version>) -> Vec<Finding> {
-    let (file, text) = beside(host, "cgroup.conf");
+    let (cgroup, found) = beside(host, "cgroup.conf");
     let cluster = cluster::Cluster {
-        file: &host.conf_file(),
-        text: &host.conf_text,
+        files: &host.conf_files,
         conf: &host.conf,
-        cgroup: (&file, text.as_deref()),
+        cgroup: (&cgroup, found),
         slurm,
     };
     cluster.findings()
@@ -222,11 +226,8 @@ fn leafy(host: &Host) -> Vec<&str> {
 }
 
 fn this_node(host: &Host, inventory: &Result<Inventory, String>) -> Vec<Finding> {
-    let conf = host.conf_file();
-    let place = match text::node_statement(&host.conf_text, &host.node) {
-        Some(statement) => format!("{conf}:{}", statement.line),
-        None => conf,
-    };
+    let statement = text::node_statement(&host.conf_files, &host.node);
+    let place = statement.map_or_else(|| host.conf_file(), |statement| statement.place);
     let line = host.conf.node(&host.node);
     let entries = host.entries();
     let node = node::Node {
@@ -239,16 +240,15 @@ fn this_node(host: &Host, inventory: &Result<Inventory, String>) -> Vec<Finding>
         order: host.policy.node.order,
     };
     let mut findings = node.findings();
-    let (gres_file, gres_text) = beside(host, "gres.conf");
-    let gres_text = gres_text.unwrap_or_default();
+    let (gres, _) = beside(host, "gres.conf");
     let exists = |path: &str| Path::new(path).exists();
-    findings.extend(gres_conf::findings(&gres_file, &gres_text, &host.node, exists));
+    findings.extend(gres_conf::findings(&gres, &host.node, exists));
     let Ok(inventory) = inventory else { return findings };
     if inventory.leaves.is_empty() {
         return findings;
     }
     if line.is_some_and(|line| line.gres.iter().any(|gres| gres.name == "gpu")) {
-        findings.extend(gres_conf::auto_detect(&gres_file, &gres_text));
+        findings.extend(gres_conf::auto_detect(&gres));
     }
     let root = &host.policy.node.root;
     let majors = fs::read_to_string(root.join("proc/devices")).unwrap_or_default();

@@ -39,11 +39,13 @@ pub struct Found {
     pub file: Option<(PathBuf, Probe)>,
 }
 
-/// Judges Slurm's version and the plugins. `dirs` are those of PluginDir.
+/// Judges Slurm's version and the plugins. `dirs` are those of PluginDir, `slurm_dir` is the one of
+/// them that has Slurm's own.
 pub fn findings(
     place: &str,
     dirs: &[PathBuf],
     slurm_dir: Option<&Path>,
+    slurm: Option<Version>,
     found: &[Found],
 ) -> Vec<Finding> {
     let list = dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(":");
@@ -56,10 +58,7 @@ pub fn findings(
         )];
     };
     let mut findings = Vec::new();
-    let probes = || found.iter().filter_map(|found| found.file.as_ref().map(|(_, probe)| probe));
-    if let Some(version) = probes().find_map(|probe| probe.slurm).map(Version) {
-        findings.push(release(version, slurm_dir));
-    }
+    findings.extend(slurm.map(|version| release(version, slurm_dir)));
     findings.extend(found.iter().map(|found| judge(found, &list, place)));
     findings
 }
@@ -150,10 +149,10 @@ mod tests {
         let file = probe.map(|probe| (PathBuf::from("/p/gres_flexmig.so"), probe));
         let found = [Found { plugin: GRES, file }];
         let slurm_dir = Path::new("/usr/lib/slurm");
-        findings("slurm.conf:3", &["/p".into(), slurm_dir.into()], Some(slurm_dir), &found)
-            .iter()
-            .map(Finding::to_string)
-            .collect()
+        let slurm = found[0].file.as_ref().and_then(|(_, probe)| probe.slurm).map(Version);
+        let dirs = ["/p".into(), slurm_dir.into()];
+        let findings = findings("slurm.conf:3", &dirs, Some(slurm_dir), slurm, &found);
+        findings.iter().map(Finding::to_string).collect()
     }
 
     #[test]
