@@ -14,6 +14,7 @@
 //! | [`policy`] | what does flexmig.toml say? |
 //! | [`order`] | which leaf gets which index? |
 //! | [`index_file`] | which index did a leaf have when slurmd last ran? |
+//! | [`probe`] | between which leaves can CUDA memory be shared? |
 //! | [`slurm_conf`] | which leaves do nodes and partitions of slurm.conf have? |
 //! | [`layout`] | what does a node class look like, as deployed on the controller? |
 //! | [`submit`] | is a request allowed, and what becomes of it? |
@@ -36,6 +37,8 @@ pub mod leaf;
 pub mod order;
 #[cfg(feature = "config")]
 pub mod policy;
+#[cfg(feature = "config")]
+pub mod probe;
 #[cfg(feature = "std")]
 pub mod profile;
 #[cfg(feature = "std")]

@@ -87,6 +87,13 @@ impl Surroundings {
         beside.with_file_name("flexmig-layouts")
     }
 
+    /// What `flexmig probe` found out: beside flexmig.toml, beside slurm.conf if there is no
+    /// flexmig.toml.
+    pub fn probe_path(&self) -> PathBuf {
+        let beside = self.policy_path().unwrap_or_else(|| self.slurm_conf_path());
+        beside.with_file_name(flexmig_core::probe::FILE_NAME)
+    }
+
     /// The Slurm name of this node: slurmd's `-N`, `SLURMD_NODENAME`, the node whose
     /// `NodeHostname` this host is, else the host name up to the first dot.
     pub fn node_name(&self, conf: &SlurmConf, hostname: &str) -> String {
