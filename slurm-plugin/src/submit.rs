@@ -73,7 +73,8 @@ impl<'a> Fields<'a> {
             ntasks_per_node: job.ntasks_per_node(),
             cpus_per_task,
             min_cpus,
-            pn_min_cpus: job.pn_min_cpus(),
+            // Slurm's clients set it for --cpus-per-task too.
+            pn_min_cpus: job.pn_min_cpus().filter(|&cpus| Some(cpus) != cpus_per_task),
             min_nodes: job.min_nodes(),
             max_nodes: job.max_nodes(),
             named_nodes: job.req_nodes().and_then(|list| named_nodes(&list)),

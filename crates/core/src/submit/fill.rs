@@ -79,7 +79,10 @@ fn fill_nodes(site: &Site, job: &Job, demand: &Demand, decision: &mut Decision) 
     let per_node = |tasks: u64| u16::try_from(tasks).ok().filter(|&tasks| tasks < u16::MAX - 1);
     if job.ntasks_per_node.is_none() {
         decision.ntasks_per_node = match (job.num_tasks, demand.tasks) {
-            (Some(tasks), _) if decision.max_nodes == Some(1) => per_node(tasks.into()),
+            // Slurm holds tasks per node against the CPUs even of jobs that overcommit them.
+            (Some(tasks), _) if decision.max_nodes == Some(1) && !job.overcommit => {
+                per_node(tasks.into())
+            }
             // Slurm may spread tasks unevenly: never past the limit per node.
             (_, Some(_)) if nodes.max != Some(1) => {
                 let limit = site.submit.max_leaves_per_node.map(|l| l / demand.unit.max(1));

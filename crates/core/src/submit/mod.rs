@@ -282,8 +282,10 @@ fn message(
         let and = if place == 0 { "" } else { " and " };
         let _ = write!(text, "{and}{}", leaves(choice.count, choice.kind));
     }
-    if asked.field == Field::Task {
-        let _ = write!(text, " for each of {} tasks", demand.tasks.unwrap_or(0));
+    match demand.tasks {
+        Some(1) => text.push_str(" for 1 task"),
+        Some(tasks) => drop(write!(text, " for each of {tasks} tasks")),
+        None => {}
     }
     let nodes = &demand.nodes;
     let _ = match (nodes.min, nodes.max) {

@@ -143,6 +143,9 @@ fn node_counts_of_the_user_are_kept() {
     assert_eq!(nodes(Job { min_nodes: Some(2), ..job }), (None, None, None));
     // Tasks stay together on the one node.
     assert_eq!(nodes(Job { num_tasks: Some(3), ..job }), (Some(1), Some(1), Some(3)));
+    // Slurm would hold 30 tasks per node against the CPUs.
+    let crowded = Job { num_tasks: Some(30), min_cpus: Some(1), overcommit: true, ..job };
+    assert_eq!(nodes(crowded), (Some(1), Some(1), None));
     // -n 4 --ntasks-per-node=2 are two nodes; new clients send the minimum themselves.
     let pairs = Job { num_tasks: Some(4), ntasks_per_node: Some(2), ..job };
     assert_eq!(nodes(pairs), (Some(2), Some(2), None));
