@@ -1,0 +1,79 @@
+# Flex-MIG for Slurm. `make help` lists the targets.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PREFIX ?= /usr/local
+SLURM_PLUGIN_DIR ?= $(or $(firstword $(wildcard /usr/lib/*/slurm-wlm /usr/lib64/slurm)),$(PREFIX)/lib/slurm)
+# Other releases to test on: Debian suites, and where their root directories are kept.
+SUITES ?= trixie testing
+ROOTS ?= build/roots
+# Cluster tests mostly wait.
+CLUSTER_THREADS ?= 4
+
+PLUGINS := --package flexmig-slurm-plugin --package flexmig-gres-mig
+CLUSTER_TESTS := $(CARGO) test --package flexmig-cluster --no-fail-fast
+
+.DEFAULT_GOAL := build
+.PHONY: help setup build build-test lint test test-matrix roots bench demo install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: ## install what building and testing need (Debian packages; asks sudo if not root)
+	@sh scripts/setup
+
+build: ## build/lib/slurm/*.so and build/bin/flexmig, as they are installed
+	$(CARGO) build --release $(PLUGINS) --package flexmig-cli
+	@install -d build/lib/slurm build/bin
+	install -m 644 $(TARGET)/release/libjob_submit_flexmig.so build/lib/slurm/job_submit_flexmig.so
+	install -m 644 $(TARGET)/release/libgres_flexmig.so build/lib/slurm/gres_flexmig.so
+	install -m 755 $(TARGET)/release/flexmig build/bin/flexmig
+
+build-test: ## build/test: the plugins with fault injection, and mock-nvml as libnvidia-ml.so.1
+	$(CARGO) build $(PLUGINS) --features fault-injection
+	$(CARGO) build --package mock-nvml
+	@install -d build/test/lib/slurm
+	install -m 644 $(TARGET)/debug/libjob_submit_flexmig.so build/test/lib/slurm/job_submit_flexmig.so
+	install -m 644 $(TARGET)/debug/libgres_flexmig.so build/test/lib/slurm/gres_flexmig.so
+	install -m 644 $(TARGET)/debug/libmock_nvml.so build/test/lib/libnvidia-ml.so.1
+
+lint: ## formatting, clippy and documentation, without a warning
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+test: setup build build-test ## all tests; those on a cluster use the installed Slurm
+	$(CARGO) test --workspace --exclude flexmig-cluster --no-fail-fast
+	$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS)
+
+roots: setup ## root directories with the Slurm of other Debian suites (root only)
+	@set -e; for suite in $(SUITES); do sh scripts/slurm-root $$suite $(ROOTS)/$$suite; done
+
+test-matrix: setup build build-test roots ## the cluster tests on other releases, with the same plugin files
+	@sha256sum build/lib/slurm/*.so | tee build/plugins.sha256
+	@set -e; for suite in $(SUITES); do \
+		echo "test-matrix: $$suite: $$(chroot $(ROOTS)/$$suite slurmctld -V)"; \
+		FLEXMIG_SLURM_ROOT=$(abspath $(ROOTS))/$$suite \
+			$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS); \
+		sha256sum --check --quiet build/plugins.sha256; \
+	done
+
+bench: setup build build-test ## timings side by side, and build/bench/summary.json
+	sh scripts/bench
+
+demo: setup build build-test ## a 2-node cluster on mock GPUs and a job over four leaves
+	sh scripts/demo
+
+install: build ## DESTDIR, PREFIX, SLURM_PLUGIN_DIR
+	install -d $(DESTDIR)$(SLURM_PLUGIN_DIR) $(DESTDIR)$(PREFIX)/bin \
+		$(DESTDIR)$(PREFIX)/share/doc/flexmig/conf
+	install -m 644 build/lib/slurm/job_submit_flexmig.so build/lib/slurm/gres_flexmig.so \
+		$(DESTDIR)$(SLURM_PLUGIN_DIR)
+	install -m 755 build/bin/flexmig $(DESTDIR)$(PREFIX)/bin
+	install -m 644 README.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md) \
+		$(DESTDIR)$(PREFIX)/share/doc/flexmig
+	install -m 644 $(wildcard conf/*) $(DESTDIR)$(PREFIX)/share/doc/flexmig/conf
+
+clean: ## removes what was built; the roots stay
+	$(CARGO) clean
+	rm -rf build/lib build/bin build/test build/bench build/plugins.sha256
