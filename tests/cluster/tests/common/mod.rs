@@ -36,8 +36,7 @@ pub fn flexmig() -> Builder {
 }
 
 /// A batch script that shows its leaves' variables and stays until it is cancelled.
-pub const STAY: &str =
-    "env | grep -E '^(FLEXMIG|CUDA_VIS|NVIDIA_VIS|SLURM_JOB_FLEXMIGS)'; echo up; sleep 600";
+pub const STAY: &str = "env | grep -E '^(FLEXMIG|CUDA_VIS|NVIDIA_VIS|SLURM_JOB_FLEXMIGS)'; echo that is all; sleep 600";
 
 /// The value of `name` in output made by `env`, or "".
 pub fn variable<'o>(output: &'o str, name: &str) -> &'o str {
@@ -96,7 +95,7 @@ pub fn parents_of(leaves: &[Leaf], indices: &[u32]) -> BTreeSet<u64> {
 #[track_caller]
 pub fn shown(job: &Job<'_>) -> String {
     job.wait_running();
-    job.wait_output("up\n")
+    job.wait_output("that is all")
 }
 
 /// Whether this release binds tasks to leaves by itself (23.11 and later).
