@@ -34,6 +34,11 @@ pub fn current() -> Option<Arc<Site>> {
     CURRENT.load_full()
 }
 
+/// Makes this the snapshot for the calls to come.
+pub fn publish(site: Site) {
+    CURRENT.store(Some(Arc::new(site)));
+}
+
 /// Reads the files and starts the thread. Does nothing if it runs already.
 pub fn start() {
     let mut watcher = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +46,7 @@ pub fn start() {
         return;
     }
     let (mut files, site) = Files::read(Surroundings::of_process());
-    CURRENT.store(Some(Arc::new(site)));
+    publish(site);
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let watch = move || {
@@ -49,7 +54,7 @@ pub fn start() {
             std::thread::park_timeout(INTERVAL);
             let fresh = fence("settings", None, || files.read_again());
             if let Some(site) = fresh {
-                CURRENT.store(Some(Arc::new(site)));
+                publish(site);
             }
         }
     };
