@@ -17,10 +17,12 @@
 //! | [`probe`] | between which leaves can CUDA memory be shared? |
 //! | [`slurm_conf`] | which leaves do nodes and partitions of slurm.conf have? |
 //! | [`layout`] | what does a node class look like, as deployed on the controller? |
+//! | [`rank`] | which leaf does a process get, whatever launched it? |
+//! | [`text`] | how is text built without allocating? |
 //! | [`submit`] | is a request allowed, and what becomes of it? |
 //!
-//! [`bus_id`] compiles without `std` and without `alloc`; the rest needs feature `std`, and what
-//! reads or writes TOML needs feature `config`.
+//! [`bus_id`], [`rank`] and [`text`] compile without `std` and without `alloc`, for the preload
+//! library; the rest needs feature `std`, and what reads or writes TOML needs feature `config`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -43,9 +45,11 @@ pub mod probe;
 pub mod profile;
 #[cfg(feature = "std")]
 pub mod promise;
+pub mod rank;
 #[cfg(feature = "std")]
 pub mod request;
 #[cfg(feature = "std")]
 pub mod slurm_conf;
 #[cfg(feature = "config")]
 pub mod submit;
+pub mod text;
