@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::{Client, Ran};
 use crate::daemon::Daemon;
@@ -95,8 +95,13 @@ impl Cluster {
     /// may be drained.
     #[track_caller]
     pub fn wait_ready(&self) {
+        let mut seen = Instant::now();
         wait_for("all nodes to be registered", 60, || {
-            assert!(self.controller.is_running(), "slurmctld has ended");
+            if self.controller.is_running() {
+                seen = Instant::now();
+            }
+            // From 23.11 a reconfiguration is a new process, with no pid file for a moment.
+            assert!(seen.elapsed() < Duration::from_secs(3), "slurmctld has ended");
             let sinfo =
                 self.client("sinfo").args("-h -N -O NodeList:64,Version:32,StateCompact:32");
             let ran = sinfo.run();
@@ -242,10 +247,11 @@ impl Cluster {
         self.client("scontrol").args(args).run()
     }
 
-    /// `scontrol reconfigure`.
+    /// `scontrol reconfigure`; waits until slurmctld knows all nodes. The slurmds take a moment.
     #[track_caller]
     pub fn reconfigure(&self) {
         self.scontrol("reconfigure").ok();
+        self.wait_ready();
     }
 
     /// The records of `scontrol -d show job ID`; there is at least one.
