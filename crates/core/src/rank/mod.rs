@@ -37,6 +37,7 @@ use record::{Record, Written};
 
 /// What is to be done in a process.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per process, and there is no allocator")]
 pub enum Decision<'a> {
     /// Nothing.
     Leave(Reason),
