@@ -8,7 +8,8 @@
 //! | `CUDA_VISIBLE_DEVICES`, `NVIDIA_VISIBLE_DEVICES` | UUIDs | UUIDs | its UUID | our UUIDs removed |
 //! | `FLEXMIG_UUIDS`, `_BUS_IDS`, `_PROFILES` | set | set | kept | removed |
 //! | `FLEXMIG_LEAF` | removed | removed | its place in `FLEXMIG_UUIDS` | removed |
-//! | `FLEXMIG_BOUND`, `FLEXMIG_LOCAL_RANK` | removed | removed | kept | removed |
+//! | `FLEXMIG_LOCAL_RANK` | removed | removed | kept | removed |
+//! | `FLEXMIG_BOUND` | kept | kept | kept | removed |
 //! | `FLEXMIG_REQUEST` | kept | kept | kept | removed |
 //! | `SLURM_TRES_BIND` | ours, see [`grant`] | kept | kept | removed if ours |
 //!
@@ -104,7 +105,8 @@ pub fn grant(scope: Scope, leaves: &[Granted<'_>], bind: bool, env: Lookup<'_>) 
         Edit::Set(BUS_IDS, list(&|granted| bus_id(granted.leaf))),
         Edit::Set(PROFILES, list(&|granted| granted.leaf.profile.to_string())),
     ];
-    edits.extend(unset_present(&[LEAF, BOUND, LOCAL_RANK], env));
+    // FLEXMIG_BOUND stays: it tells which of the launchers' variables are an outer rank's.
+    edits.extend(unset_present(&[LEAF, LOCAL_RANK], env));
     if scope == Scope::Job {
         edits.extend(unset_present(&[STEP_INDICES], env));
         let set = env(BIND);
