@@ -19,7 +19,7 @@ const OURS: [&str; 9] = [
 /// Removes all of it. Variables that users set (`FLEXMIG_LOG` and the like) stay.
 pub fn clean(job: &mut JobDesc<'_>) {
     // One look at the environment is all that a job of the outside costs.
-    if !job.env_has_prefix("FLEXMIG_") {
+    if !job.env_has_prefix(c"FLEXMIG_") {
         return;
     }
     if let Some(uuids) = job.env("FLEXMIG_UUIDS") {

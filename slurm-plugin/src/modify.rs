@@ -17,7 +17,7 @@ pub fn modify(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
         return SLURM_SUCCESS;
     }
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
-    let version = slurm.version().to_string();
+    let version = slurm.version();
     let dialect = dialect(slurm, &version);
     let answer = Fields::read(job).with(|fields| decide_change(&site, &dialect, fields));
     match answer {

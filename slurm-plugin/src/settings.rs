@@ -182,7 +182,7 @@ mod tests {
             notation: Notation::Colon,
             per_task: true,
             update_replaces: true,
-            version: "23.02.7",
+            version: &"23.02.7",
         };
         let job = Job { tres_per_node: Some(text), ..Job::default() };
         match decide(site, &slurm, &job) {

@@ -7,7 +7,8 @@ use flexmig_core::promise;
 use flexmig_core::request::{self, Notation};
 use flexmig_core::submit::{Decision, Dialect, Job, Reason, Rejection, decide};
 use slurm_sys::{
-    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, Release, SLURM_SUCCESS, Slurm, log,
+    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, Release, SLURM_SUCCESS, Slurm,
+    Version, log,
 };
 
 use crate::{environment, settings};
@@ -19,14 +20,16 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
         return SLURM_SUCCESS;
     }
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
-    let version = slurm.version().to_string();
+    let version = slurm.version();
     let dialect = dialect(slurm, &version);
     let answer = Fields::read(job).with(|fields| decide(&site, &dialect, fields));
     match answer {
         Ok(None) => SLURM_SUCCESS,
         Ok(Some(decision)) => {
             apply(job, &decision);
-            accepted(uid, &decision, err);
+            if let (Some(message), Some(mut err)) = (&decision.message, err) {
+                err.add(&["flexmig: ", message].concat());
+            }
             SLURM_SUCCESS
         }
         Err(rejection) => rejected(uid, &rejection, err),
@@ -44,7 +47,7 @@ pub(crate) fn mentions_leaves(job: &JobDesc<'_>) -> bool {
 }
 
 /// What differs between releases.
-pub(crate) fn dialect(slurm: Slurm, version: &str) -> Dialect<'_> {
+pub(crate) fn dialect(slurm: Slurm, version: &Version) -> Dialect<'_> {
     let slash = slurm.release().slash_notation();
     Dialect {
         notation: if slash { Notation::Slash } else { Notation::Colon },
@@ -143,7 +146,7 @@ fn apply(job: &mut JobDesc<'_>, decision: &Decision) {
     if let Some(memory) = decision.memory {
         job.set_pn_min_memory(memory);
     }
-    job.set_env(promise::VARIABLE, &decision.promise.to_string());
+    job.set_env(promise::VARIABLE, &decision.promise);
     add_note(job, &decision.note);
 }
 
@@ -160,17 +163,10 @@ pub(crate) fn apply_request(job: &mut JobDesc<'_>, decision: &Decision) {
 /// Appends our part to admin_comment.
 pub(crate) fn add_note(job: &mut JobDesc<'_>, note: &str) {
     let comment = match job.admin_comment() {
-        Some(comment) if !comment.is_empty() => format!("{comment} {note}"),
-        _ => note.to_owned(),
+        Some(comment) if !comment.is_empty() => Cow::Owned([&*comment, " ", note].concat()),
+        _ => Cow::Borrowed(note),
     };
     job.set_admin_comment(Some(&comment));
-}
-
-fn accepted(uid: u32, decision: &Decision, err: Option<ErrMsg<'_>>) {
-    log::debug(format_args!("uid {uid}: {}", decision.note));
-    if let (Some(message), Some(mut err)) = (&decision.message, err) {
-        err.add(&format!("flexmig: {message}"));
-    }
 }
 
 /// Tells user and log, and finds Slurm's error code.

@@ -7,8 +7,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::request::push_number;
+
 /// Name of the environment variable.
 pub const VARIABLE: &str = "FLEXMIG_REQUEST";
+
+/// Stands for the type where slurm.conf has none.
+const ANY: &str = "any";
 
 /// `1g.10gb:4`, `any:4`, or a list of such entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,16 +37,25 @@ pub struct Part {
 #[error("{0:?} is not a list of type:count")]
 pub struct PromiseError(String);
 
+/// Appends one entry: `1g.10gb:4`.
+pub(crate) fn push(text: &mut String, kind: Option<&str>, count: Option<u64>) {
+    text.push_str(kind.unwrap_or(ANY));
+    if let Some(count) = count {
+        text.push(':');
+        push_number(text, count);
+    }
+}
+
 impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, part) in self.parts.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            write!(f, "{comma}{}", part.kind.as_deref().unwrap_or("any"))?;
-            if let Some(count) = part.count {
-                write!(f, ":{count}")?;
+        let mut text = String::new();
+        for part in &self.parts {
+            if !text.is_empty() {
+                text.push(',');
             }
+            push(&mut text, part.kind.as_deref(), part.count);
         }
-        Ok(())
+        f.write_str(&text)
     }
 }
 
@@ -54,7 +68,7 @@ impl FromStr for Promise {
                 Some((kind, count)) => (kind, Some(count.parse().ok()?)),
                 None => (entry, None),
             };
-            let kind = (kind != "any").then(|| kind.to_owned());
+            let kind = (kind != ANY).then(|| kind.to_owned());
             (kind.as_deref() != Some("")).then_some(Part { kind, count })
         };
         let parts: Option<Vec<Part>> = text.split(',').map(part).collect();

@@ -28,8 +28,8 @@ impl EnvArray<'_> {
         Some(Self { slurm, array: NonNull::new(array)?, _borrow: PhantomData })
     }
 
-    /// The entries, `NAME=value`, in order. Names may repeat: the first counts.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    /// The entries as they stand in the array.
+    fn pointers(&self) -> impl Iterator<Item = NonNull<c_char>> {
         // SAFETY: `array` is valid (see `from_raw`).
         let mut next = unsafe { self.array.read() };
         std::iter::from_fn(move || {
@@ -40,21 +40,37 @@ impl EnvArray<'_> {
             let entry = NonNull::new(unsafe { next.read() })?;
             // SAFETY: at most one past the entry read, hence not past the null.
             next = unsafe { next.add(1) };
-            // SAFETY: entries are terminated strings; `&self` keeps them from being freed.
-            Some(unsafe { CStr::from_ptr(entry.as_ptr()) }.to_bytes())
+            Some(entry)
+        })
+    }
+
+    /// The entries, `NAME=value`, in order. Names may repeat: the first counts.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        // SAFETY: entries are terminated strings; `&self` keeps them from being freed.
+        self.pointers().map(|entry| unsafe { CStr::from_ptr(entry.as_ptr()) }.to_bytes())
+    }
+
+    /// Whether the name of some entry begins like this. Looks at the beginnings only, which is
+    /// what most jobs cost at submission.
+    #[must_use]
+    pub fn has_prefix(&self, prefix: &CStr) -> bool {
+        let length = prefix.count_bytes();
+        self.pointers().any(|entry| {
+            // SAFETY: both are terminated strings, and strncmp stops at the end of either.
+            unsafe { libc::strncmp(entry.as_ptr(), prefix.as_ptr(), length) == 0 }
         })
     }
 
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.pointers().count()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.pointers().next().is_none()
     }
 
     /// The value of a variable, byte for byte.
@@ -117,6 +133,8 @@ mod tests {
         assert_eq!(env.get("HOMEPAGE").as_deref(), Some("x"));
         assert_eq!(env.get("FLEXMIG_UUIDS").as_deref(), Some("MIG-1,MIG-2"));
         assert_eq!(env.len(), 3);
+        assert!(env.has_prefix(c"FLEXMIG_") && env.has_prefix(c"HOMEPAGE=x"));
+        assert!(!env.has_prefix(c"HOMEPAGE=xy") && !env.has_prefix(c"EXMIG"));
         assert!(env.remove("HOME"));
         assert!(!env.remove("HOME"));
         assert!(env.remove("FLEXMIG_UUIDS"), "the last entry");

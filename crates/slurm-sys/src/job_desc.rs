@@ -1,7 +1,7 @@
 //! The job description: what a user asks for, as job_submit sees and changes it.
 
 use std::borrow::Cow;
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -189,9 +189,8 @@ impl JobDesc<'_> {
 
     /// Whether the job brings a variable whose name begins like this.
     #[must_use]
-    pub fn env_has_prefix(&self, prefix: &str) -> bool {
-        let begins = |entry: &[u8]| entry.starts_with(prefix.as_bytes());
-        self.environment().is_some_and(|env| env.iter().any(begins))
+    pub fn env_has_prefix(&self, prefix: &CStr) -> bool {
+        self.environment().is_some_and(|env| env.has_prefix(prefix))
     }
 
     /// The names of the variables that the job brings.

@@ -122,23 +122,23 @@ fn choose_one<'a>(
 fn any<'a>(scope: &Scope<'a>, asked: &Asked, term: Term<'a>) -> Result<Choice<'a>, Rejection> {
     let choice =
         |kind: &'a Kind, why| Ok(Choice { kind: kind.name.as_deref(), count: term.count, why });
-    let typed: Vec<&Kind> = scope.kinds().filter(|kind| kind.name.is_some()).collect();
-    if typed.is_empty() {
+    if scope.kinds().all(|kind| kind.name.is_none()) {
         return Ok(Choice { kind: None, count: term.count, why: "untyped" });
     }
-    let offered: Vec<&Kind> = typed.iter().filter(|kind| kind.offered).copied().collect();
-    let by_profile = offered.iter().filter(|kind| kind.profile.is_some());
-    let by_memory = offered.iter().filter(|kind| kind.memory_gb.is_some());
+    let offered = || scope.kinds().filter(|kind| kind.offered && kind.name.is_some());
+    let by_profile = offered().filter(|kind| kind.profile.is_some());
     if let Some(kind) = by_profile.min_by_key(|kind| kind.size()) {
-        choice(kind, "smallest")
-    } else if let Some(kind) = by_memory.min_by_key(|kind| kind.memory_gb) {
-        choice(kind, "smallest")
-    } else {
-        match offered[..] {
-            [] => Err(Rejection::nothing_offered(asked, &scope.place())),
-            [kind] => choice(kind, "only"),
-            _ => Err(Rejection::unsized_types(asked, term, &scope.place(), &scope.offered())),
-        }
+        return choice(kind, "smallest");
+    }
+    let by_memory = offered().filter(|kind| kind.memory_gb.is_some());
+    if let Some(kind) = by_memory.min_by_key(|kind| kind.memory_gb) {
+        return choice(kind, "smallest");
+    }
+    let mut offered = offered();
+    match (offered.next(), offered.next()) {
+        (None, _) => Err(Rejection::nothing_offered(asked, &scope.place())),
+        (Some(kind), None) => choice(kind, "only"),
+        _ => Err(Rejection::unsized_types(asked, term, &scope.place(), &scope.offered())),
     }
 }
 

@@ -7,7 +7,8 @@ use super::choose::Choice;
 use super::fill::Nodes;
 use super::rejection::{Rejection, typed};
 use super::site::{Class, Offer, Scope, Site};
-use super::{Asked, Field, Job, Part, Promise};
+use super::{Asked, Field, Job};
+use crate::promise;
 
 /// How much a job asks for.
 pub(super) struct Demand<'a> {
@@ -62,17 +63,20 @@ impl<'a> Demand<'a> {
     }
 
     /// For the job's environment.
-    pub fn promise(&self) -> Promise {
+    pub fn promise(&self) -> String {
         let times = match (self.tasks, self.nodes.max) {
             (None, _) => Some(1),
             (Some(tasks), Some(1)) => Some(tasks),
             (Some(_), _) => None,
         };
-        let part = |&(kind, count): &(Option<&str>, u64)| Part {
-            kind: kind.map(str::to_owned),
-            count: times.map(|times| count.saturating_mul(times)),
-        };
-        Promise { parts: self.wanted.iter().map(part).collect() }
+        let mut text = String::with_capacity(24 * self.wanted.len());
+        for &(kind, count) in &self.wanted {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            promise::push(&mut text, kind, times.map(|times| count.saturating_mul(times)));
+        }
+        text
     }
 
     /// The request with the other options that matter: `-N 2 -n 4 -c 8 --gres=flexmig:4`.
@@ -149,8 +153,8 @@ fn check_span(site: &Site, scope: &Scope, job: &Job, demand: &Demand) -> Result<
         Err(Rejection::span(demand.asked, thing, flag, allowed, &one_leaf()))
     };
     if let Some(allowed) = &site.span.partitions {
-        let known = |name: &&str| allowed.iter().any(|a| a == name);
-        if scope.names.is_empty() || !scope.names.iter().all(known) {
+        let known = |name: &str| allowed.iter().any(|a| a == name);
+        if scope.names().next().is_none() || !scope.names().all(known) {
             return reject("in partition", "-p", allowed);
         }
     }
@@ -246,7 +250,7 @@ fn check_tasks(
     tasks: u64,
 ) -> Result<(), Rejection> {
     let nodes = demand.nodes.max.unwrap_or(u64::MAX);
-    let most = |nodes| scope.offers.iter().map(|o| tasks_on(o, site, job, demand, nodes)).max();
+    let most = |nodes| scope.offers().map(|o| tasks_on(o, site, job, demand, nodes)).max();
     if most(nodes).unwrap_or(0) >= tasks {
         return Ok(());
     }
@@ -310,7 +314,7 @@ fn smaller(site: &Site, scope: &Scope, job: &Job, demand: &Demand) -> String {
     let per_job = site.submit.max_leaves_per_job.unwrap_or(u64::MAX);
     if let Some(tasks) = demand.tasks {
         let most = |nodes| {
-            let on = scope.offers.iter().map(|o| tasks_on(o, site, job, demand, nodes));
+            let on = scope.offers().map(|o| tasks_on(o, site, job, demand, nodes));
             on.max().unwrap_or(0).min(per_job / demand.unit.max(1))
         };
         let all = node_count(scope);
@@ -357,8 +361,8 @@ fn fewer_cpus(scope: &Scope, job: &Job, demand: &Demand) -> Option<String> {
     {
         return None;
     }
-    let cpus = scope.offers.iter().flat_map(|offer| offer.classes.iter().map(move |c| (offer, c)));
-    let holds = |(offer, class): &(&&Offer, &Class)| {
+    let cpus = scope.offers().flat_map(|offer| offer.classes.iter().map(move |c| (offer, c)));
+    let holds = |(offer, class): &(&Offer, &Class)| {
         demand.wanted.iter().all(|&(kind, count)| offer.held(class, kind) >= count)
     };
     let most = cpus.filter(holds).map(|(_, class)| class.cpus).max()?;
@@ -375,7 +379,7 @@ fn fewer_cpus(scope: &Scope, job: &Job, demand: &Demand) -> Option<String> {
 /// The largest request: nodes, and leaves on each.
 fn most(scope: &Scope, kind: Option<&str>, per_node: u64, per_job: u64) -> Option<(u64, u64)> {
     let mut best = None;
-    for offer in &scope.offers {
+    for offer in scope.offers() {
         for class in &offer.classes {
             let count = offer.held(class, kind).min(per_node).min(per_job);
             if count > 0 {
@@ -391,6 +395,6 @@ fn most(scope: &Scope, kind: Option<&str>, per_node: u64, per_job: u64) -> Optio
 
 /// The most nodes that one of the partitions has.
 fn node_count(scope: &Scope) -> u64 {
-    let nodes = |offer: &&Offer| offer.classes.iter().map(|class| class.nodes).sum();
-    scope.offers.iter().map(nodes).max().unwrap_or(0)
+    let nodes = |offer: &Offer| offer.classes.iter().map(|class| class.nodes).sum();
+    scope.offers().map(nodes).max().unwrap_or(0)
 }

@@ -20,10 +20,9 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-use crate::promise::{Part, Promise};
-use crate::request::{self, Entry, Notation, Request, Term};
+use crate::request::{self, Notation, Request, push_kind, push_number};
 use choose::Choice;
 use fill::Nodes;
 use limits::Demand;
@@ -63,7 +62,7 @@ pub struct Job<'a> {
 }
 
 /// What differs between the releases of Slurm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Dialect<'a> {
     /// How request strings are written.
     pub notation: Notation,
@@ -73,7 +72,7 @@ pub struct Dialect<'a> {
     /// both types.
     pub update_replaces: bool,
     /// The version, for messages.
-    pub version: &'a str,
+    pub version: &'a dyn fmt::Display,
 }
 
 /// What to change in the job. `None` leaves a field as it is.
@@ -90,8 +89,8 @@ pub struct Decision {
     pub min_cpus: Option<u32>,
     /// Memory per node in MiB (pn_min_memory).
     pub memory: Option<u64>,
-    /// For `FLEXMIG_REQUEST` of a batch job.
-    pub promise: Promise,
+    /// For `FLEXMIG_REQUEST` of a batch job, a [`Promise`](crate::promise::Promise).
+    pub promise: String,
     /// For admin_comment.
     pub note: String,
     /// For the user, without the prefix `flexmig: `; `None` if policy wants no such line.
@@ -133,15 +132,22 @@ fn option(field: Field, change: bool) -> &'static str {
     }
 }
 
-impl fmt::Display for Asked<'_> {
-    /// As the user could have typed it: `--gres=flexmig:4`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.option())?;
+impl Asked<'_> {
+    /// Appends it as the user could have typed it: `--gres=flexmig:4`.
+    fn push_to(&self, text: &mut String) {
+        text.push_str(self.option());
         for (place, term) in self.request.terms().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            write!(f, "{comma}{}", request::shown(&term.to_string()))?;
+            push_comma(text, place);
+            request::push_term(text, term.kind.map(request::shown).as_deref(), term.count);
         }
-        Ok(())
+    }
+}
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -227,14 +233,8 @@ fn asked<'a>(slurm: &Dialect, job: &Job<'a>, change: bool) -> Result<Option<Aske
 /// Writes the request with the chosen types in the release's notation.
 fn rewrite(slurm: &Dialect, asked: &Asked, choices: &[Choice], decision: &mut Decision) {
     let mut chosen = choices.iter();
-    let entries = asked.request.entries.iter().map(|entry| match entry {
-        Entry::Flexmig(term) => {
-            let kind = chosen.next().and_then(|choice| choice.kind);
-            Entry::Flexmig(Term { kind, count: term.count })
-        }
-        other => *other,
-    });
-    let text = Request { entries: entries.collect() }.write(slurm.notation);
+    let text =
+        asked.request.write_with(slurm.notation, |_| chosen.next().and_then(|choice| choice.kind));
     match asked.field {
         Field::Task => decision.tres_per_task = Some(text),
         Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),
@@ -243,29 +243,42 @@ fn rewrite(slurm: &Dialect, asked: &Asked, choices: &[Choice], decision: &mut De
 
 /// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 why=memory]`
 fn note(asked: &Asked, choices: &[Choice]) -> String {
-    let per_task = if asked.field == Field::Task { "/task" } else { "" };
-    let mut asked_for = String::new();
-    let mut got = String::new();
-    for (term, choice) in asked.request.terms().zip(choices) {
-        let comma = if got.is_empty() { "" } else { "," };
-        let with_kind = |kind: Option<&str>| kind.map_or(String::new(), |kind| format!("{kind}:"));
-        let _ = write!(asked_for, "{comma}{}{}", with_kind(term.kind), term.count);
-        let _ = write!(got, "{comma}{}{}", with_kind(choice.kind), choice.count);
+    let mut asked_for = String::with_capacity(NOTE_MAX);
+    for (place, term) in asked.request.terms().enumerate() {
+        push_comma(&mut asked_for, place);
+        push_kind(&mut asked_for, term.kind, term.count);
+    }
+    // A bracket in the user's text must not end our part early.
+    if asked_for.contains(['[', ']']) {
+        asked_for = asked_for.replace(['[', ']'], "?");
+    }
+    let mut got = String::with_capacity(NOTE_MAX);
+    for (place, choice) in choices.iter().enumerate() {
+        push_comma(&mut got, place);
+        push_kind(&mut got, choice.kind, choice.count);
     }
     let why = choices.first().map_or("", |choice| choice.why);
-    // A bracket in the user's text must not end our part early; the rest is cut to fit.
-    let asked_for = asked_for.replace(['[', ']', ' '], "?");
+    let per_task = if asked.field == Field::Task { "/task" } else { "" };
     let room = (NOTE_MAX - 50 - why.len()) / 2;
-    let (asked_for, got) = (shortened(&asked_for, room), shortened(&got, room));
-    format!("[flexmig:v1 req={asked_for}{per_task} got={got}{per_task} why={why}]")
+    shorten(&mut asked_for, room);
+    shorten(&mut got, room);
+    let parts =
+        ["[flexmig:v1 req=", &asked_for, per_task, " got=", &got, per_task, " why=", why, "]"];
+    parts.concat()
 }
 
-fn shortened(text: &str, room: usize) -> String {
-    if text.len() <= room {
-        return text.to_owned();
+fn shorten(text: &mut String, room: usize) {
+    if text.len() > room {
+        let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
     }
-    let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-    format!("{}...", &text[..end])
+}
+
+fn push_comma(text: &mut String, place: usize) {
+    if place > 0 {
+        text.push(',');
+    }
 }
 
 /// The line for the user of an accepted job, as
@@ -277,34 +290,40 @@ fn message(
     choices: &[Choice],
     decision: &Decision,
 ) -> String {
-    let mut text = format!("{asked}: ");
+    let mut text = String::with_capacity(160);
+    asked.push_to(&mut text);
+    text.push_str(": ");
     for (place, choice) in choices.iter().enumerate() {
-        let and = if place == 0 { "" } else { " and " };
-        let _ = write!(text, "{and}{}", leaves(choice.count, choice.kind));
+        text.push_str(if place == 0 { "" } else { " and " });
+        push_leaves(&mut text, choice.count, choice.kind);
     }
-    match demand.tasks {
-        Some(1) => text.push_str(" for 1 task"),
-        Some(tasks) => drop(write!(text, " for each of {tasks} tasks")),
-        None => {}
+    if let Some(tasks) = demand.tasks {
+        text.push_str(if tasks == 1 { " for " } else { " for each of " });
+        push_counted(&mut text, tasks, "task");
     }
     let nodes = &demand.nodes;
-    let _ = match (nodes.min, nodes.max) {
-        (1, Some(1)) => write!(text, " on one node"),
-        (min, Some(max)) if min == max && asked.field == Field::Node => {
-            write!(text, " on each of {min} nodes")
+    match (nodes.min, nodes.max) {
+        (1, Some(1)) => text.push_str(" on one node"),
+        (min, Some(max)) if min == max => {
+            text.push_str(if demand.tasks.is_some() { " on " } else { " on each of " });
+            push_counted(&mut text, min, "node");
         }
-        (min, Some(max)) if min == max => write!(text, " on {min} nodes"),
-        _ if asked.field == Field::Node => write!(text, " on each node"),
-        _ => Ok(()),
-    };
+        _ if demand.tasks.is_none() => text.push_str(" on each node"),
+        _ => {}
+    }
     if let Some(tasks) = decision.num_tasks {
-        let _ = write!(text, ", {}", counted(u64::from(tasks), "task"));
+        text.push_str(", ");
+        push_counted(&mut text, tasks.into(), "task");
     }
     if let Some(cpus) = decision.cpus_per_task {
-        let _ = write!(text, ", {} per task", counted(u64::from(cpus), "CPU"));
+        text.push_str(", ");
+        push_counted(&mut text, cpus.into(), "CPU");
+        text.push_str(" per task");
     }
     if let Some(memory) = decision.memory {
-        let _ = write!(text, ", {memory} MiB of memory per node");
+        text.push_str(", ");
+        push_number(&mut text, memory);
+        text.push_str(" MiB of memory per node");
     }
     let untold = job.num_tasks.is_none() && job.ntasks_per_node.is_none();
     if !job.batch
@@ -312,22 +331,39 @@ fn message(
         && demand.unit > 1
         && let Some(tasks) = nodes.fixed().and_then(|nodes| demand.unit.checked_mul(nodes))
     {
-        let _ = write!(text, ": add -n {tasks}, one task per leaf");
+        text.push_str(": add -n ");
+        push_number(&mut text, tasks);
+        text.push_str(", one task per leaf");
     }
     text
 }
 
 /// `4 leaves of 1g.10gb`
 fn leaves(count: u64, kind: Option<&str>) -> String {
-    let leaves = if count == 1 { "1 leaf".to_owned() } else { format!("{count} leaves") };
-    match kind {
-        Some(kind) => format!("{leaves} of {kind}"),
-        None => leaves,
+    let mut text = String::new();
+    push_leaves(&mut text, count, kind);
+    text
+}
+
+fn push_leaves(text: &mut String, count: u64, kind: Option<&str>) {
+    push_number(text, count);
+    text.push_str(if count == 1 { " leaf" } else { " leaves" });
+    if let Some(kind) = kind {
+        text.push_str(" of ");
+        text.push_str(kind);
     }
 }
 
 /// `1 task`, `4 tasks`
 fn counted(count: u64, thing: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{s}")
+    let mut text = String::new();
+    push_counted(&mut text, count, thing);
+    text
+}
+
+fn push_counted(text: &mut String, count: u64, thing: &str) {
+    push_number(text, count);
+    text.push(' ');
+    text.push_str(thing);
+    text.push_str(if count == 1 { "" } else { "s" });
 }

@@ -95,12 +95,16 @@ impl Rejection {
     pub(super) fn per_job(asked: &Asked) -> Rejection {
         let unit = if asked.field == Field::Socket { "socket" } else { "job" };
         let terms: Vec<String> =
-            asked.request.terms().map(|term| shown(&term.to_string())).collect();
+            asked.request.terms().map(|term| shown(&term.to_string()).into_owned()).collect();
         let why = format!("leaves are counted per node, not per {unit}");
         invalid(asked, why, format!("type --gres={}", terms.join(",")))
     }
 
-    pub(super) fn no_per_task(asked: &Asked, version: &str, tasks: Option<u32>) -> Rejection {
+    pub(super) fn no_per_task(
+        asked: &Asked,
+        version: &dyn fmt::Display,
+        tasks: Option<u32>,
+    ) -> Rejection {
         let terms: Vec<String> = asked
             .request
             .terms()
@@ -108,7 +112,7 @@ impl Rejection {
                 Some(tasks) => typed(term.kind, term.count.saturating_mul(tasks.into())),
                 None => typed(term.kind, term.count),
             })
-            .map(|text| shown(&text))
+            .map(|text| shown(&text).into_owned())
             .collect();
         let why = format!("Slurm {version} cannot count leaves per task");
         invalid(asked, why, format!("type --gres={} for each node", terms.join(",")))
@@ -287,7 +291,7 @@ impl Rejection {
 
 // Updates and broken files.
 impl Rejection {
-    pub(super) fn update_adds(asked: &Asked, version: &str) -> Rejection {
+    pub(super) fn update_adds(asked: &Asked, version: &dyn fmt::Display) -> Rejection {
         let why = format!("Slurm {version} would add it to what the job already asks for");
         invalid(asked, why, "cancel the job and submit it again")
     }

@@ -54,9 +54,10 @@ pub(super) struct Class {
 
 /// The partitions that a job may run in. It runs in one of them only.
 pub(super) struct Scope<'s> {
-    pub offers: Vec<&'s Offer>,
-    /// Their names; empty means the whole cluster.
-    pub names: Vec<&'s str>,
+    first: &'s Offer,
+    others: Vec<&'s Offer>,
+    /// Their names in a comma list; `None` means the whole cluster.
+    list: Option<&'s str>,
 }
 
 impl Site {
@@ -98,14 +99,14 @@ impl Site {
         let Some(list) = partition.or(self.default_partition.as_deref()) else {
             return self.everywhere();
         };
-        let names: Vec<&str> = list.split(',').filter(|name| !name.is_empty()).collect();
-        let offers = names.iter().map(|name| self.offers.get(*name).unwrap_or(&self.all));
-        Scope { offers: offers.collect(), names }
+        let mut offers = names(list).map(|name| self.offers.get(name).unwrap_or(&self.all));
+        let first = offers.next().unwrap_or(&self.all);
+        Scope { first, others: offers.collect(), list: Some(list) }
     }
 
     /// All nodes.
     pub(super) fn everywhere(&self) -> Scope<'_> {
-        Scope { offers: vec![&self.all], names: Vec::new() }
+        Scope { first: &self.all, others: Vec::new(), list: None }
     }
 
     /// Every partition that has leaves, on its own.
@@ -183,14 +184,28 @@ impl Kind {
     }
 }
 
+/// The names in a comma list.
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').filter(|name| !name.is_empty())
+}
+
 impl<'s> Scope<'s> {
+    /// What each of the partitions has.
+    pub fn offers(&self) -> impl Iterator<Item = &'s Offer> + '_ {
+        std::iter::once(self.first).chain(self.others.iter().copied())
+    }
+
+    /// The names of the partitions; none means the whole cluster.
+    pub fn names(&self) -> impl Iterator<Item = &'s str> {
+        names(self.list.unwrap_or_default())
+    }
+
     /// The types of all the partitions, each once.
     pub fn kinds(&self) -> impl Iterator<Item = &'s Kind> + '_ {
-        self.offers.iter().enumerate().flat_map(move |(place, offer)| {
-            let before = &self.offers[..place];
+        self.offers().enumerate().flat_map(move |(place, offer)| {
             offer.kinds.iter().filter(move |kind| {
-                let same = |other: &Kind| other.name == kind.name;
-                !before.iter().any(|offer| offer.kinds.iter().any(same))
+                let known = |offer: &Offer| offer.kinds.iter().any(|k| k.name == kind.name);
+                !self.offers().take(place).any(known)
             })
         })
     }
@@ -202,15 +217,16 @@ impl<'s> Scope<'s> {
 
     /// The most nodes that any one of the partitions has with these leaves and CPUs.
     pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
-        self.offers.iter().map(|offer| offer.nodes_with(wanted, cpus)).max().unwrap_or(0)
+        self.offers().map(|offer| offer.nodes_with(wanted, cpus)).max().unwrap_or(0)
     }
 
     /// For messages: `partition gpu`, `partitions a,b`, `this cluster`.
     pub fn place(&self) -> String {
-        match self.names[..] {
+        let names: Vec<&str> = self.names().collect();
+        match names[..] {
             [] => "this cluster".to_owned(),
             [name] => format!("partition {name}"),
-            _ => format!("partitions {}", self.names.join(",")),
+            _ => format!("partitions {}", names.join(",")),
         }
     }
 }

@@ -22,7 +22,7 @@ fn a_count_gets_the_smallest_profile_on_one_node() {
         num_tasks: Some(4),
         ntasks_per_node: Some(4),
         min_cpus: Some(4),
-        promise: "1g.10gb:4".parse().unwrap(),
+        promise: "1g.10gb:4".into(),
         note: "[flexmig:v1 req=4 got=1g.10gb:4 why=smallest]".into(),
         message: Some("--gres=flexmig:4: 4 leaves of 1g.10gb on one node, 4 tasks".into()),
         ..Decision::default()
@@ -94,7 +94,7 @@ fn untyped_leaves_stay_untyped() {
     let site = site("NodeName=n1 CPUs=8 Gres=flexmig:7", "[submit]\nprofiles = [\"1g.10gb\"]");
     let decision = accepted(&site, &batch("gres:flexmig:2"));
     assert_eq!(decision.tres_per_node.as_deref(), Some("gres/flexmig:2"));
-    assert_eq!(decision.promise.to_string(), "any:2");
+    assert_eq!(decision.promise, "any:2");
     assert_eq!(decision.note, "[flexmig:v1 req=2 got=2 why=untyped]");
     assert_eq!(
         decision.message.as_deref(),
@@ -121,7 +121,7 @@ fn several_types_and_other_gres_go_together() {
         decision.tres_per_node.as_deref(),
         Some("gres/gpu:1,gres/flexmig:1g.10gb:1,gres/flexmig:3g.40gb:2")
     );
-    assert_eq!(decision.promise.to_string(), "1g.10gb:1,3g.40gb:2");
+    assert_eq!(decision.promise, "1g.10gb:1,3g.40gb:2");
     assert_eq!(
         decision.message.as_deref(),
         Some(
@@ -223,7 +223,7 @@ fn leaves_per_task_stay_on_one_node() {
     assert_eq!((decision.min_nodes, decision.max_nodes), (Some(1), Some(1)));
     assert_eq!((decision.num_tasks, decision.ntasks_per_node), (None, Some(4)));
     assert_eq!((decision.cpus_per_task, decision.memory), (Some(2), Some(40)));
-    assert_eq!(decision.promise.to_string(), "1g.10gb:4");
+    assert_eq!(decision.promise, "1g.10gb:4");
     assert_eq!(decision.note, "[flexmig:v1 req=1/task got=1g.10gb:1/task why=smallest]");
     assert_eq!(
         decision.message.as_deref(),
@@ -233,7 +233,7 @@ fn leaves_per_task_stay_on_one_node() {
         )
     );
     let two = Job { min_nodes: Some(2), max_nodes: Some(2), ..per_task };
-    assert_eq!(accepted(&site, &two).promise.to_string(), "1g.10gb");
+    assert_eq!(accepted(&site, &two).promise, "1g.10gb");
 }
 
 #[test]

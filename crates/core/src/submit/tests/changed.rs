@@ -15,7 +15,7 @@ fn only_the_request_is_changed() {
     let decision = changed(&site(CLUSTER, ""), &gres("gres:flexmig:2g.20gb:2")).unwrap().unwrap();
     let expected = Decision {
         tres_per_node: Some("gres/flexmig:2g.20gb:2".into()),
-        promise: "2g.20gb:2".parse().unwrap(),
+        promise: "2g.20gb:2".into(),
         note: "[flexmig:v1 req=2g.20gb:2 got=2g.20gb:2 why=exact]".into(),
         ..Decision::default()
     };
