@@ -22,8 +22,7 @@ fn with_policy(text: &str) -> flexmig_cluster::Cluster {
 
 #[test]
 fn an_unknown_key_is_told_with_file_and_line_and_the_defaults_hold() {
-    let cluster =
-        flexmig().policy("[submit]\nmax_leafs_per_job = 1\n").node(two_gpus("n1")).start();
+    let cluster = with_policy("[submit]\nmax_leafs_per_job = 1\n");
     let line = complaint(&cluster.controller().log(), "flexmig.toml:2: ");
     assert!(line.contains("unknown field `max_leafs_per_job`"), "{line}");
     let job = cluster.sbatch("-n1 --gres=flexmig:2", STAY);
@@ -32,8 +31,7 @@ fn an_unknown_key_is_told_with_file_and_line_and_the_defaults_hold() {
 
 #[test]
 fn a_broken_file_that_says_so_refuses_flexmig_jobs_and_no_others() {
-    let cluster =
-        flexmig().policy("if_broken = \"refuse\"\n[submit\n").node(two_gpus("n1")).start();
+    let cluster = with_policy("if_broken = \"refuse\"\n[submit\n");
     let ran = cluster.try_sbatch("-n1 --gres=flexmig:2", STAY).expect_err("a refusal");
     assert!(ran.stderr.contains("flexmig.toml:2"), "{ran}");
     assert_eq!(cluster.sbatch("-n1", "echo fine").finish().trim(), "fine");
