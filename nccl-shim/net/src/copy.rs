@@ -1,0 +1,382 @@
+//! Copy primitives.
+//!
+//! Out of the ring the destination is NCCL's buffer, which the GPU may poll while
+//! it is written (LL flags): stores go forward, each 8, 16 or 32 bytes wide and
+//! aligned to its width, from the first 8-byte boundary of the destination on.
+//! `memcpy` promises none of this. Into the ring nobody looks before the index is
+//! published, so any store will do; streaming stores keep a large message from
+//! taking the cache lines that the receiver is reading.
+//!
+//! The loops are assembler, as the compiler turns a plain copy loop back into
+//! `memcpy`.
+
+/// Copies forward with ordinary stores of 8, 16 or 32 bytes.
+///
+/// # Safety
+/// `src` must be readable and `dst` writable for `len` bytes, and they must not
+/// overlap.
+#[inline]
+pub unsafe fn forward(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the callee's contract is ours.
+    unsafe { arch::forward(dst, src, len) }
+}
+
+/// Copies with streaming stores, made visible before it returns.
+///
+/// # Safety
+/// As for [`forward`].
+#[inline]
+pub unsafe fn streaming(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the callee's contract is ours.
+    unsafe { arch::streaming(dst, src, len) }
+}
+
+/// Copies `len` bytes up to the first boundary of `to` bytes in `dst`, with the
+/// widest naturally aligned stores of at most 8 bytes. Returns how many it were.
+///
+/// # Safety
+/// As for [`forward`].
+#[inline]
+unsafe fn head(dst: *mut u8, src: *const u8, len: usize, to: usize) -> usize {
+    let gap = dst.align_offset(to).min(len);
+    // SAFETY: `gap <= len`.
+    unsafe { narrow(dst, src, gap) };
+    gap
+}
+
+/// Copies a short run: bytes up to an 8-byte boundary, words, bytes.
+///
+/// # Safety
+/// As for [`forward`].
+#[inline]
+unsafe fn narrow(dst: *mut u8, src: *const u8, len: usize) {
+    let mut done = 0;
+    // SAFETY: every access lies below `len`; volatile keeps each store whole and
+    // in order, and keeps the loop from becoming a memcpy.
+    unsafe {
+        while done < len && !(dst as usize + done).is_multiple_of(8) {
+            dst.add(done).write_volatile(src.add(done).read());
+            done += 1;
+        }
+        while done + 8 <= len {
+            let word = src.add(done).cast::<u64>().read_unaligned();
+            dst.add(done).cast::<u64>().write_volatile(word);
+            done += 8;
+        }
+        while done < len {
+            dst.add(done).write_volatile(src.add(done).read());
+            done += 1;
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri), not(feature = "loom")))]
+mod arch {
+    use std::arch::asm;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    /// 0 unknown, 1 no, 2 yes.
+    static AVX: AtomicU8 = AtomicU8::new(0);
+
+    #[inline]
+    fn has_avx() -> bool {
+        match AVX.load(Ordering::Relaxed) {
+            0 => {
+                let yes = std::is_x86_feature_detected!("avx");
+                AVX.store(if yes { 2 } else { 1 }, Ordering::Relaxed);
+                yes
+            }
+            known => known == 2,
+        }
+    }
+
+    /// # Safety
+    /// See [`super::forward`].
+    #[inline]
+    pub unsafe fn forward(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: offsets stay within `len`; the wide loops run on whole blocks.
+        unsafe {
+            if len < 128 {
+                return super::narrow(dst, src, len);
+            }
+            let mut done = super::head(dst, src, len, 32);
+            let blocks = (len - done) / 128;
+            if has_avx() {
+                blocks_avx(dst.add(done), src.add(done), blocks);
+            } else {
+                blocks_sse(dst.add(done), src.add(done), blocks);
+            }
+            done += blocks * 128;
+            super::narrow(dst.add(done), src.add(done), len - done);
+        }
+    }
+
+    /// # Safety
+    /// See [`super::streaming`].
+    #[inline]
+    pub unsafe fn streaming(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: offsets stay within `len`; the fence orders the streaming
+        // stores before the store that publishes them.
+        unsafe {
+            if len < 128 {
+                return super::narrow(dst, src, len);
+            }
+            let mut done = super::head(dst, src, len, 64);
+            let blocks = (len - done) / 128;
+            if has_avx() {
+                blocks_avx_streaming(dst.add(done), src.add(done), blocks);
+            } else {
+                blocks_sse_streaming(dst.add(done), src.add(done), blocks);
+            }
+            done += blocks * 128;
+            super::narrow(dst.add(done), src.add(done), len - done);
+            asm!("sfence", options(nostack, preserves_flags));
+        }
+    }
+
+    macro_rules! blocks_256 {
+        ($name:ident, $store:literal) => {
+            /// Blocks of 128 bytes; `dst` is aligned to 32.
+            ///
+            /// # Safety
+            /// `blocks * 128` bytes must be readable and writable.
+            #[target_feature(enable = "avx")]
+            unsafe fn $name(mut dst: *mut u8, mut src: *const u8, mut blocks: usize) {
+                if blocks == 0 {
+                    return;
+                }
+                // SAFETY: the loop runs `blocks` times over 128 bytes each.
+                unsafe {
+                    asm!(
+                        "2:",
+                        "vmovdqu {a}, [{src}]",
+                        "vmovdqu {b}, [{src} + 32]",
+                        "vmovdqu {c}, [{src} + 64]",
+                        "vmovdqu {d}, [{src} + 96]",
+                        concat!($store, " [{dst}], {a}"),
+                        concat!($store, " [{dst} + 32], {b}"),
+                        concat!($store, " [{dst} + 64], {c}"),
+                        concat!($store, " [{dst} + 96], {d}"),
+                        "add {src}, 128",
+                        "add {dst}, 128",
+                        "dec {n}",
+                        "jnz 2b",
+                        "vzeroupper",
+                        src = inout(reg) src,
+                        dst = inout(reg) dst,
+                        n = inout(reg) blocks,
+                        a = out(ymm_reg) _,
+                        b = out(ymm_reg) _,
+                        c = out(ymm_reg) _,
+                        d = out(ymm_reg) _,
+                        options(nostack),
+                    );
+                }
+                let _ = (dst, src, blocks);
+            }
+        };
+    }
+
+    macro_rules! blocks_128 {
+        ($name:ident, $store:literal) => {
+            /// Blocks of 128 bytes; `dst` is aligned to 16.
+            ///
+            /// # Safety
+            /// `blocks * 128` bytes must be readable and writable.
+            unsafe fn $name(mut dst: *mut u8, mut src: *const u8, blocks: usize) {
+                // Two rounds of 64 bytes a block.
+                let mut rounds = blocks * 2;
+                if rounds == 0 {
+                    return;
+                }
+                // SAFETY: the loop runs `rounds` times over 64 bytes each.
+                unsafe {
+                    asm!(
+                        "2:",
+                        "movdqu {a}, [{src}]",
+                        "movdqu {b}, [{src} + 16]",
+                        "movdqu {c}, [{src} + 32]",
+                        "movdqu {d}, [{src} + 48]",
+                        concat!($store, " [{dst}], {a}"),
+                        concat!($store, " [{dst} + 16], {b}"),
+                        concat!($store, " [{dst} + 32], {c}"),
+                        concat!($store, " [{dst} + 48], {d}"),
+                        "add {src}, 64",
+                        "add {dst}, 64",
+                        "dec {n}",
+                        "jnz 2b",
+                        src = inout(reg) src,
+                        dst = inout(reg) dst,
+                        n = inout(reg) rounds,
+                        a = out(xmm_reg) _,
+                        b = out(xmm_reg) _,
+                        c = out(xmm_reg) _,
+                        d = out(xmm_reg) _,
+                        options(nostack),
+                    );
+                }
+                let _ = (dst, src, rounds);
+            }
+        };
+    }
+
+    blocks_256!(blocks_avx, "vmovdqa");
+    blocks_256!(blocks_avx_streaming, "vmovntdq");
+    blocks_128!(blocks_sse, "movdqa");
+    blocks_128!(blocks_sse_streaming, "movntdq");
+
+    #[cfg(test)]
+    mod tests {
+        /// The narrow fallback is not used on this machine; try it all the same.
+        #[test]
+        fn sse_blocks_copy_what_avx_blocks_copy() {
+            let src: Vec<u8> = (0..640).map(|i| (i % 251) as u8).collect();
+            let mut dst = vec![0u8; 1024];
+            let at = dst.as_ptr().align_offset(64);
+            // SAFETY: 512 bytes lie within both buffers.
+            unsafe {
+                super::blocks_sse(dst.as_mut_ptr().add(at), src.as_ptr().add(3), 4);
+                assert_eq!(dst[at..at + 512], src[3..515]);
+                super::blocks_sse_streaming(dst.as_mut_ptr().add(at), src.as_ptr().add(5), 4);
+                std::arch::asm!("sfence", options(nostack, preserves_flags));
+            }
+            assert_eq!(dst[at..at + 512], src[5..517]);
+        }
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", not(miri), not(feature = "loom")))]
+mod arch {
+    use std::arch::asm;
+
+    /// # Safety
+    /// See [`super::forward`].
+    #[inline]
+    pub unsafe fn forward(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: offsets stay within `len`.
+        unsafe { copy(dst, src, len, blocks) }
+    }
+
+    /// # Safety
+    /// See [`super::streaming`].
+    #[inline]
+    pub unsafe fn streaming(dst: *mut u8, src: *const u8, len: usize) {
+        // The publishing store is a release, which orders `stnp` as any store.
+        // SAFETY: offsets stay within `len`.
+        unsafe { copy(dst, src, len, blocks_streaming) }
+    }
+
+    #[inline]
+    unsafe fn copy(
+        dst: *mut u8,
+        src: *const u8,
+        len: usize,
+        wide: unsafe fn(*mut u8, *const u8, usize),
+    ) {
+        // SAFETY: offsets stay within `len`; the wide loop runs on whole blocks.
+        unsafe {
+            if len < 128 {
+                return super::narrow(dst, src, len);
+            }
+            let mut done = super::head(dst, src, len, 16);
+            let blocks = (len - done) / 64;
+            wide(dst.add(done), src.add(done), blocks);
+            done += blocks * 64;
+            super::narrow(dst.add(done), src.add(done), len - done);
+        }
+    }
+
+    macro_rules! blocks_64 {
+        ($name:ident, $store:literal) => {
+            /// Blocks of 64 bytes; `dst` is aligned to 16.
+            ///
+            /// # Safety
+            /// `blocks * 64` bytes must be readable and writable.
+            unsafe fn $name(mut dst: *mut u8, mut src: *const u8, mut blocks: usize) {
+                if blocks == 0 {
+                    return;
+                }
+                // SAFETY: the loop runs `blocks` times over 64 bytes each.
+                unsafe {
+                    asm!(
+                        "2:",
+                        "ldp {a:q}, {b:q}, [{src}]",
+                        "ldp {c:q}, {d:q}, [{src}, #32]",
+                        concat!($store, " {a:q}, {b:q}, [{dst}]"),
+                        concat!($store, " {c:q}, {d:q}, [{dst}, #32]"),
+                        "add {src}, {src}, #64",
+                        "add {dst}, {dst}, #64",
+                        "subs {n}, {n}, #1",
+                        "b.ne 2b",
+                        src = inout(reg) src,
+                        dst = inout(reg) dst,
+                        n = inout(reg) blocks,
+                        a = out(vreg) _,
+                        b = out(vreg) _,
+                        c = out(vreg) _,
+                        d = out(vreg) _,
+                        options(nostack),
+                    );
+                }
+                let _ = (dst, src, blocks);
+            }
+        };
+    }
+
+    blocks_64!(blocks, "stp");
+    blocks_64!(blocks_streaming, "stnp");
+}
+
+#[cfg(any(miri, feature = "loom", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod arch {
+    /// # Safety
+    /// See [`super::forward`].
+    #[inline]
+    pub unsafe fn forward(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: the callee's contract is ours.
+        unsafe {
+            let done = super::head(dst, src, len, 8);
+            super::narrow(dst.add(done), src.add(done), len - done);
+        }
+    }
+
+    /// # Safety
+    /// See [`super::streaming`].
+    #[inline]
+    pub unsafe fn streaming(dst: *mut u8, src: *const u8, len: usize) {
+        // SAFETY: the callee's contract is ours.
+        unsafe { forward(dst, src, len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(copy: unsafe fn(*mut u8, *const u8, usize)) {
+        let src: Vec<u8> = (0..4096u32).map(|i| (i.wrapping_mul(31) >> 3) as u8).collect();
+        let lengths = [0, 1, 7, 8, 9, 31, 64, 127, 128, 129, 200, 255, 256, 1000, 3000];
+        for from in [0, 1, 8, 17] {
+            for to in [0, 1, 3, 8, 24, 33, 63] {
+                for len in lengths {
+                    let mut dst = vec![0xeeu8; 4096];
+                    // SAFETY: at most 3000 + 63 bytes of 4096.
+                    unsafe { copy(dst.as_mut_ptr().add(to), src.as_ptr().add(from), len) };
+                    assert_eq!(dst[to..to + len], src[from..from + len], "{from} {to} {len}");
+                    assert!(dst[..to].iter().all(|&b| b == 0xee), "before: {from} {to} {len}");
+                    assert!(dst[to + len..].iter().all(|&b| b == 0xee), "after: {from} {to} {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn forward_copies_exactly_what_was_asked() {
+        check(forward);
+    }
+
+    #[test]
+    fn streaming_copies_exactly_what_was_asked() {
+        check(streaming);
+    }
+}
