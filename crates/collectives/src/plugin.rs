@@ -6,7 +6,8 @@ use std::ptr::{null_mut, without_provenance_mut};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::abi::{self, HANDLE_SIZE, NcclResult, NetV6, NetV8, NetV11, Object};
+pub(crate) use crate::abi::HANDLE_SIZE;
+use crate::abi::{self, NcclResult, NetV6, NetV8, NetV11, Object};
 use crate::buffer::Buffer;
 use crate::error::Error;
 
