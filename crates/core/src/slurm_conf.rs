@@ -120,6 +120,8 @@ pub struct SlurmConf {
     nodes: Vec<NodeLine>,
     /// Node name to (line, place in the line).
     by_name: HashMap<String, (usize, usize)>,
+    /// `NodeAddr` of those nodes that have one.
+    addresses: HashMap<String, String>,
     partitions: Vec<Partition>,
     node_sets: Vec<NodeSet>,
     problems: Vec<Problem>,
@@ -168,6 +170,11 @@ impl SlurmConf {
     /// `NodeHostname` of a node, its name if it has none.
     pub fn hostname(&self, name: &str) -> Option<&str> {
         self.by_name.get(name).and_then(|&(line, place)| self.nodes[line].hostname(place))
+    }
+
+    /// Where a node is reached: its `NodeAddr`, else its `NodeHostname`, else its name.
+    pub fn address(&self, name: &str) -> Option<&str> {
+        self.addresses.get(name).map(String::as_str).or_else(|| self.hostname(name))
     }
 
     /// The nodes of a host: those with this `NodeHostname`, in full or up to the first dot.
@@ -344,6 +351,15 @@ impl Reader<'_> {
         };
         let names = expand(names);
         let hostnames = line.get("nodehostname").map(|list| expand(list)).unwrap_or_default();
+        let addresses = line.get("nodeaddr").map(|list| expand(list)).unwrap_or_default();
+        for (place, name) in names.iter().enumerate() {
+            let one = addresses.first().filter(|_| addresses.len() == 1);
+            if let Some(address) = addresses.get(place).or(one)
+                && !self.conf.by_name.contains_key(name)
+            {
+                self.conf.addresses.insert(name.clone(), address.clone());
+            }
+        }
         let dflt = &self.node_defaults;
         let get = |key: &str| line.get(key).or_else(|| dflt.get(key)).map(String::as_str);
         let number = |key: &str| get(key).and_then(gres::count).filter(|&number| number > 0);

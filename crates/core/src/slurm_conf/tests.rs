@@ -63,6 +63,11 @@ fn hosts_and_nodes_find_each_other() {
     let conf = parse("NodeName=b1\nNodeName=b[1-3] NodeHostname=h[1-3]");
     assert_eq!(conf.hostname("b1"), Some("b1"));
     assert_eq!(conf.hostname("b3"), Some("h3"));
+    let text = "NodeName=a NodeHostname=h NodeAddr=10.0.0.1\nNodeName=c[1-2] NodeAddr=10.0.1.[1-2]\n\
+                NodeName=d NodeHostname=h\nNodeName=e\nNodeName=a NodeAddr=10.9.9.9";
+    let addresses = parse(text);
+    let address = |name| addresses.address(name).unwrap_or("none").to_owned();
+    assert_eq!(["a", "c2", "d", "e", "f"].map(address), ["10.0.0.1", "10.0.1.2", "h", "e", "none"]);
     let told = "slurm.conf:2: NodeName=b1: named before; the first line counts";
     assert_eq!(conf.problems()[0].to_string(), told);
 }
