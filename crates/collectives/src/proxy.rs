@@ -147,14 +147,13 @@ impl<'a> Proxy<'a> {
                 let size = op.wire(op.step(channel, sub.passed).len());
                 let (slot, step) = (sub.slot(sub.passed), sub.base + sub.passed);
                 let ready = op.protocol == Protocol::Simple || sub.flags_are(slot, size, step);
-                // SAFETY: the slot is registered memory of this channel, and is filled again only
-                // after this send is complete. The link is dropped before the memory.
-                let request = match ready {
-                    true => unsafe {
-                        sub.link.isend(sub.slots.address(slot * SLICE), size, sub.memory)?
-                    },
-                    false => None,
-                };
+                let mut request = None;
+                if ready {
+                    let at = sub.slots.address(slot * SLICE);
+                    // SAFETY: the slot is registered memory of this channel, and is filled again only
+                    // after this send is complete. The link is dropped before the memory.
+                    request = unsafe { sub.link.isend(at, size, sub.memory)? };
+                }
                 if request.is_some() {
                     sub.requests[slot] = request;
                     sub.passed += 1;
