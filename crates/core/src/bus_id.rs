@@ -92,12 +92,10 @@ impl BusId {
     /// Reads `[domain:]bus:device.function` in hexadecimal, either case; the domain may have up to
     /// eight digits (NVML) and counts as 0 when left out.
     pub fn parse(text: &[u8]) -> Result<BusId, BusIdError> {
-        let dot = position(text, b'.').ok_or(BusIdError::Syntax)?;
-        let (address, function) = (&text[..dot], &text[dot + 1..]);
-        let colon = last_position(address, b':').ok_or(BusIdError::Syntax)?;
-        let (front, device) = (&address[..colon], &address[colon + 1..]);
-        let (domain, bus) = match last_position(front, b':') {
-            Some(colon) => (hex(&front[..colon], 8)?, &front[colon + 1..]),
+        let (address, function) = split_last(text, b'.').ok_or(BusIdError::Syntax)?;
+        let (front, device) = split_last(address, b':').ok_or(BusIdError::Syntax)?;
+        let (domain, bus) = match split_last(front, b':') {
+            Some((domain, bus)) => (hex(domain, 8)?, bus),
             None => (0, front),
         };
         let id = BusId {
@@ -110,12 +108,11 @@ impl BusId {
     }
 }
 
-fn position(text: &[u8], byte: u8) -> Option<usize> {
-    text.iter().position(|&b| b == byte)
-}
-
-fn last_position(text: &[u8], byte: u8) -> Option<usize> {
-    text.iter().rposition(|&b| b == byte)
+/// What is before and after the last `byte`. Never panics, as all that the preload library uses.
+fn split_last(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let mut parts = text.rsplitn(2, |&b| b == byte);
+    let after = parts.next()?;
+    Some((parts.next()?, after))
 }
 
 /// Up to `digits` hexadecimal digits, at least one.

@@ -27,14 +27,17 @@ impl<const N: usize> Text<N> {
 
     /// Appends a number in decimal.
     pub fn push_number(&mut self, number: u64) {
-        let mut divisor = 1u64;
-        while number / divisor >= 10 {
-            divisor *= 10;
+        let (mut digits, mut rest) = ([0; 20], number);
+        let mut first = 20;
+        for slot in digits.iter_mut().rev() {
+            *slot = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            first -= 1;
+            if rest == 0 {
+                break;
+            }
         }
-        while divisor > 0 {
-            self.push(&[b'0' + (number / divisor % 10) as u8]);
-            divisor /= 10;
-        }
+        self.push(digits.get(first..).unwrap_or_default());
     }
 
     /// Appends the lowest `digits` hexadecimal digits of a number, lower case.
