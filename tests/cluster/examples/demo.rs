@@ -10,7 +10,10 @@ use flexmig_cluster::{Client, Cluster, Job, Node, Plugins, Ran};
 const RANKS: &str = r#"#!/bin/bash
 srun -l bash -c '
     at() { cut -d, -f$((SLURM_LOCALID + 1)) <<<"$1"; }
-    echo "leaf=$(at $FLEXMIG_UUIDS) bus_id=$(at $FLEXMIG_BUS_IDS)"
+    bus_id=$(at $FLEXMIG_BUS_IDS) domain=${bus_id%%:*}
+    # A synthetic bus id has the real domain in its low byte, and the real bus behind it.
+    parent=$(printf %08x $((16#$domain & 0xff))):${bus_id#*:}
+    echo "leaf=$(at $FLEXMIG_UUIDS) parent=$parent bus_id=$bus_id"
 ' | sort -n
 echo ranks are done
 sleep 600
@@ -33,7 +36,7 @@ fn main() {
     let job = cluster.sbatch("--gres=flexmig:4 -J train", RANKS);
     print!("{}", job.messages);
     println!("Submitted batch job {}", job.id);
-    let output = job.wait_output("ranks are done\n");
+    let output = job.wait_output("ranks are done");
 
     say("Each rank has a leaf of its own:");
     print!("{output}");
@@ -80,7 +83,12 @@ fn check(
         let leaf = leaves.iter().find(|leaf| leaf["index"] == *index);
         let leaf = leaf.ok_or_else(|| format!("flexmig leaves has no index {index}"))?;
         let text = |name: &str| leaf[name].as_str().unwrap_or_default().to_owned();
-        let expected = format!("{rank}: leaf={} bus_id={}", text("uuid"), text("bus_id"));
+        let expected = format!(
+            "{rank}: leaf={} parent={} bus_id={}",
+            text("uuid"),
+            text("gpu_bus_id"),
+            text("bus_id")
+        );
         ensure(output.lines().any(|line| line == expected), || {
             format!("no rank says {expected:?}")
         })?;
