@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::Bench;
+
 /// Exit status of `flexmig check` when it found errors, and of every command that failed.
 pub const EXIT_ERROR: u8 = 1;
+/// Exit status of a wrong command line, as clap has it.
+pub const EXIT_USAGE: u8 = 2;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (Slurm 22.05 to 26.05)");
 
@@ -39,6 +43,8 @@ pub enum Command {
     Config(Config),
     /// Find what is wrong with plugins, configuration and devices, and say how to mend it.
     Check(Check),
+    /// Measure and verify collectives over the net plugin, without a GPU.
+    Bench(Bench),
     /// Write man pages or shell completions (for `make install`).
     #[command(hide = true)]
     Generate(Generate),

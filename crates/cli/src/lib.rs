@@ -7,12 +7,14 @@
 //! | [`view`] | what `flexmig leaves` shows |
 //! | [`parts`] | what `flexmig config` prints |
 //! | [`check`] | what `flexmig check` finds |
+//! | [`bench`] | collectives over the net plugin (`flexmig bench`) |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin; the only `unsafe` |
 //! | [`output`], [`text`], [`generate`] | tables, places in Slurm's files, man pages and completions |
 //!
 //! The views are pure functions of what [`host`] read, so their exact text is tested.
 
 pub mod args;
+pub mod bench;
 pub mod check;
 pub mod generate;
 pub mod host;
@@ -61,6 +63,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
             print(&if args.json { json(&report)? } else { report.text(args.quiet) })?;
             Ok(report.status())
         }
+        Command::Bench(args) => bench::run(args),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),
     }

@@ -47,6 +47,14 @@ pub enum Error {
         /// What was being done.
         what: String,
     },
+    /// Elements of a result are not what they must be.
+    #[error("{op}: {wrong} wrong elements: the net plugin delivers damaged data, please report it")]
+    Wrong {
+        /// The operation.
+        op: &'static str,
+        /// How many, of all ranks and sizes.
+        wrong: u64,
+    },
     /// The ranks did not find each other.
     #[error("rendezvous: {0}")]
     Rendezvous(String),

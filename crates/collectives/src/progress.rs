@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::rendezvous::Session;
 
 /// Polls without progress before the processor is given to others, if there is one for each rank.
-const SPIN: u32 = 20_000;
+const SPIN: u32 = 2000;
 /// The same if ranks share processors: who waits must let those work that it waits for.
 const SPIN_SHARED: u32 = 20;
 /// How often the group's state is looked at, in polls.
