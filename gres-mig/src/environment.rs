@@ -11,7 +11,7 @@
 //! | `FLEXMIG_LOCAL_RANK` | removed | removed | kept | removed |
 //! | `FLEXMIG_BOUND` | kept | kept | kept | removed |
 //! | `FLEXMIG_REQUEST` | kept | kept | kept | removed |
-//! | `SLURM_TRES_BIND` | ours, see [`grant`] | kept | kept | removed if ours |
+//! | `SLURM_TRES_BIND` | ours, see [`grant`] | kept | kept | removed if ours (also `SLURMD_`) |
 //!
 //! A leaf's place in every list is its rank: ascending index. The two `_VISIBLE_DEVICES` always
 //! follow the leaves, also when the user had exported them at submission: an old value would hide
@@ -33,6 +33,7 @@ const LOCAL_RANK: &str = "FLEXMIG_LOCAL_RANK";
 const JOB_INDICES: &str = "SLURM_JOB_FLEXMIGS";
 const STEP_INDICES: &str = "SLURM_STEP_FLEXMIGS";
 const BIND: &str = "SLURM_TRES_BIND";
+const TOLD_BIND: &str = "SLURMD_TRES_BIND";
 
 /// One change of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +133,9 @@ pub fn withdraw(env: Lookup<'_>) -> Vec<Edit> {
         let value = env(name);
         if entries(&value).any(|entry| ours.contains(&entry)) {
             let rest = join(entries(&value).filter(|entry| !ours.contains(entry)));
-            edits.push(if rest.is_empty() { Edit::Unset(name) } else { Edit::Set(name, rest) });
+            // gres/gpu sets only the first: in the second its GPUs are our copy.
+            let keep = name == CUDA && !rest.is_empty();
+            edits.push(if keep { Edit::Set(name, rest) } else { Edit::Unset(name) });
         }
     }
     let names = [
@@ -151,6 +154,13 @@ pub fn withdraw(env: Lookup<'_>) -> Vec<Edit> {
         edits.push(Edit::Unset(BIND));
     }
     edits
+}
+
+/// Edits for a task of a step without leaves that srun wanted to bind all the same, as the outer
+/// job's environment asked it to: slurmstepd tells the task (26.05).
+pub fn withdraw_from_task(env: Lookup<'_>) -> Vec<Edit> {
+    let ours = env(TOLD_BIND).as_deref() == Some(TRES_BIND);
+    if ours { vec![Edit::Unset(TOLD_BIND)] } else { Vec::new() }
 }
 
 /// Edits for a task that Slurm bound to `usable`, some of the `step`'s leaves. What gres/gpu put
@@ -295,6 +305,15 @@ mod tests {
         assert_eq!(task["CUDA_VISIBLE_DEVICES"], "0,1,MIG-0-7");
         let gone = after(job, withdraw);
         assert_eq!(gone["CUDA_VISIBLE_DEVICES"], "0,1");
+        assert!(!gone.contains_key("NVIDIA_VISIBLE_DEVICES"));
+    }
+
+    #[test]
+    fn a_task_without_leaves_is_not_told_of_a_binding() {
+        let task = after(env(&[("SLURMD_TRES_BIND", TRES_BIND)]), withdraw_from_task);
+        assert_eq!(task, Env::new());
+        let users = env(&[("SLURMD_TRES_BIND", "gres/gpu:per_task:1")]);
+        assert_eq!(after(users.clone(), withdraw_from_task), users);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn refuse(env: &mut EnvArray<'_>, line: &str) {
     env.set("CUDA_VISIBLE_DEVICES", "");
     env.set("NVIDIA_VISIBLE_DEVICES", "void");
     for (name, size) in too_large(page_size()) {
-        env.set(&name, format!("{line:<size$}"));
+        env.set(&name, padded(line, size));
     }
     tell_at_fork(format!("slurmstepd: error: flexmig: {line}\n"));
 }
@@ -51,6 +51,13 @@ fn too_large(page_size: usize) -> Vec<(String, usize)> {
     }
     let several = LARGEST_ENVIRONMENT / LONGEST_VALUE + 1;
     (0..several).map(|n| (format!("{VARIABLE}_{n}"), LONGEST_VALUE)).collect()
+}
+
+/// The line, filled up with blanks.
+fn padded(line: &str, size: usize) -> Vec<u8> {
+    let mut value = line.as_bytes().to_vec();
+    value.resize(size, b' ');
+    value
 }
 
 fn page_size() -> usize {
@@ -122,11 +129,26 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_job_has_no_leaves_and_the_variable() {
+        let Some(slurm) = slurm_sys::testing::slurm() else { return };
+        let mut test =
+            slurm_sys::testing::TestEnv::new(slurm, &[("CUDA_VISIBLE_DEVICES", "MIG-a")]);
+        let ((), lines) =
+            slurm_sys::testing::captured(|| refuse(&mut test.env(), "n1: leaf 3 is gone"));
+        assert_eq!(lines, ["error: flexmig: n1: leaf 3 is gone"]);
+        let env = test.env();
+        assert_eq!(env.get("CUDA_VISIBLE_DEVICES").as_deref(), Some(""));
+        let value = env.get("FLEXMIG_REFUSED").unwrap();
+        assert!(value.starts_with("n1: leaf 3 is gone  ") && value.len() >= 32 * page_size());
+    }
+
+    #[test]
     fn no_program_can_be_executed_with_it() {
         use std::process::Command;
         for page_size in [page_size(), 65536] {
             let variables = too_large(page_size);
-            let variables = variables.iter().map(|(name, size)| (name, " ".repeat(*size)));
+            let text = |size| String::from_utf8(padded("leaf 3 is gone", size)).unwrap();
+            let variables = variables.iter().map(|(name, size)| (name, text(*size)));
             let error = Command::new("/bin/true").envs(variables).status().unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::E2BIG));
         }

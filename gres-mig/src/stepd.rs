@@ -163,7 +163,11 @@ pub fn bind_task(
     bits: Option<BitstrRef<'_>>,
     usable: Option<BitstrRef<'_>>,
 ) {
-    let (Some(bits), Some(usable), Some(Ok(node))) = (bits, usable, received()) else { return };
+    let Some(bits) = bits else {
+        let edits = environment::withdraw_from_task(&|name| get(env, name));
+        return apply(env, edits);
+    };
+    let (Some(usable), Some(Ok(node))) = (usable, received()) else { return };
     let granted = |bits: &BitstrRef<'_>| node.granted(&bits.iter().collect::<Vec<_>>());
     // Not all there: the step has been refused already.
     if let (Ok(step), Ok(usable)) = (granted(&bits), granted(&usable)) {
