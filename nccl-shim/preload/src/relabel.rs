@@ -202,32 +202,53 @@ unsafe extern "C" fn get_bus_id(text: *mut c_char, length: c_int, device: c_int)
     let Some(real) = real!(GET_BUS_ID, GetBusId) else { return NOT_FOUND };
     // SAFETY: the caller's arguments.
     let result = unsafe { real(text, length, device) };
-    if result == SUCCESS && !text.is_null() && length > 0 {
-        // SAFETY: the caller's buffer, written by the real function.
-        let text = unsafe { core::slice::from_raw_parts_mut(text.cast::<u8>(), length as usize) };
-        relabel(text, device);
+    let mut whole = [0; BUS_ID];
+    // The caller's buffer may be too short for all of it.
+    // SAFETY: a buffer of that length.
+    if result != SUCCESS
+        || text.is_null()
+        || unsafe { real(whole.as_mut_ptr().cast(), BUS_ID as c_int, device) } != SUCCESS
+    {
+        return result;
+    }
+    match relabel(&mut whole, device) {
+        Ok(()) => {
+            let end = text.wrapping_add(usize::try_from(length).unwrap_or(0));
+            let mut place = text;
+            for byte in whole.iter().take_while(|byte| **byte != 0) {
+                if place.wrapping_add(1) >= end {
+                    break;
+                }
+                // SAFETY: inside the caller's buffer, with room for the NUL.
+                unsafe { *place = *byte as c_char };
+                place = place.wrapping_add(1);
+            }
+            if place < end {
+                // SAFETY: as above.
+                unsafe { *place = 0 };
+            }
+        }
+        Err(why) => {
+            static SAID: AtomicBool = AtomicBool::new(false);
+            if !SAID.swap(true, Relaxed) {
+                say(Level::Error, &[why.line()]);
+            }
+        }
     }
     result
 }
 
-/// Writes the synthetic bus id of the device's leaf over the real one, or leaves it and says why.
-fn relabel(text: &mut [u8], device: c_int) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    match leaf(text, device) {
-        Ok((place, id)) if synthetic::write_domain(text, id) => {
-            let mut leaf = Text::<12>::new();
-            leaf.push_number(place as u64);
-            let written = CStr::from_bytes_until_nul(text).unwrap_or_default().to_bytes();
-            say(
-                Level::Info,
-                &[b"relabelled: leaf ", leaf.as_bytes(), b" is ", written, b" for NCCL"],
-            );
-        }
-        // The caller's buffer is shorter than a domain.
-        Ok(_) => (),
-        Err(why) if SAID.swap(true, Relaxed) => _ = why,
-        Err(why) => say(Level::Error, &[why.line()]),
+/// Writes the synthetic bus id of the device's leaf over the real one.
+fn relabel(text: &mut [u8], device: c_int) -> Result<(), Why> {
+    let (place, id) = leaf(text, device)?;
+    if !synthetic::write_domain(text, id) {
+        return Err(Why::BusId);
     }
+    let mut leaf = Text::<12>::new();
+    leaf.push_number(place as u64);
+    let written = CStr::from_bytes_until_nul(text).unwrap_or_default().to_bytes();
+    say(Level::Info, &[b"relabelled: leaf ", leaf.as_bytes(), b" is ", written, b" for NCCL"]);
+    Ok(())
 }
 
 fn leaf(text: &[u8], device: c_int) -> Result<(usize, BusId), Why> {

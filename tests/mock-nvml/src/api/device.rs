@@ -66,6 +66,21 @@ unsafe extern "C" fn nvmlDeviceGetHandleByPciBusId_v2(
     })
 }
 
+/// As a driver may answer for GPUs in MIG mode; nobody has said so yet.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetP2PStatus(
+    one: nvmlDevice_t,
+    other: nvmlDevice_t,
+    _index: nvmlGpuP2PCapsIndex_t,
+    status: *mut nvmlGpuP2PStatus_t,
+) -> nvmlReturn_t {
+    with_gpu("nvmlDeviceGetP2PStatus", one, |_| {
+        // SAFETY: the caller keeps NVML's contract for the pointer.
+        unsafe { put(status, nvmlGpuP2PStatus_enum_NVML_P2P_STATUS_NOT_SUPPORTED) }
+    })
+    .max(with_gpu("nvmlDeviceGetP2PStatus", other, |_| Ok(())))
+}
+
 /// # Safety
 ///
 /// `text` must be null or a NUL-terminated string.
