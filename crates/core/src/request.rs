@@ -88,13 +88,15 @@ pub enum RequestError {
 /// Whether the string can concern us at all: a scan without allocation, the only thing that is
 /// done about the jobs that do not.
 pub fn mentions(text: &[u8]) -> bool {
-    text.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME.as_bytes()))
+    let begins = |window: &[u8]| window[0] | 0x20 == b'f';
+    text.windows(NAME.len())
+        .any(|window| begins(window) && window.eq_ignore_ascii_case(NAME.as_bytes()))
 }
 
 impl<'a> Request<'a> {
     /// Reads a request string in either notation.
     pub fn parse(text: &'a str) -> Result<Request<'a>, RequestError> {
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let entries = text.split(',').map(str::trim_ascii).filter(|entry| !entry.is_empty());
         Ok(Request { entries: entries.map(parse_entry).collect::<Result<_, _>>()? })
     }
 
@@ -196,8 +198,9 @@ pub(crate) fn push_number(text: &mut String, number: u64) {
 fn parse_entry(entry: &str) -> Result<Entry<'_>, RequestError> {
     let gres = without_prefix(entry);
     let text = gres.unwrap_or(entry);
-    let name = text.split([':', '=']).next().unwrap_or_default();
-    if name.trim_end().eq_ignore_ascii_case(NAME) {
+    let end = text.bytes().position(|b| matches!(b, b':' | b'=')).unwrap_or(text.len());
+    let name = &text[..end];
+    if name.trim_ascii_end().eq_ignore_ascii_case(NAME) {
         return parse_term(text, &text[name.len()..]).map(Entry::Flexmig);
     }
     Ok(match gres {
@@ -209,8 +212,8 @@ fn parse_entry(entry: &str) -> Result<Entry<'_>, RequestError> {
 /// What follows `gres:` or `gres/`.
 fn without_prefix(entry: &str) -> Option<&str> {
     let (prefix, rest) = entry.split_at_checked("gres".len())?;
-    let rest = rest.trim_start().strip_prefix([':', '/'])?;
-    prefix.eq_ignore_ascii_case("gres").then(|| rest.trim_start())
+    let rest = rest.trim_ascii_start().strip_prefix([':', '/'])?;
+    prefix.eq_ignore_ascii_case("gres").then(|| rest.trim_ascii_start())
 }
 
 /// Reads what follows the name `flexmig`; `text` is the entry for messages.
@@ -222,10 +225,10 @@ fn parse_term<'a>(text: &str, rest: &'a str) -> Result<Term<'a>, RequestError> {
         None => Err(RequestError::Count(shown(text).into_owned(), shown(count).into_owned())),
     };
     let (kinds, count) = match rest.rsplit_once('=') {
-        Some((kinds, count)) => (kinds, Some(count.trim())),
+        Some((kinds, count)) => (kinds, Some(count.trim_ascii())),
         None => (rest, None),
     };
-    let mut parts = kinds.split(':').map(str::trim);
+    let mut parts = kinds.split(':').map(str::trim_ascii);
     // What stands before the first colon is the end of the name, so only spaces.
     if parts.next().is_none_or(|before| !before.is_empty()) {
         return Err(form());

@@ -54,10 +54,15 @@ impl EnvArray<'_> {
     /// what most jobs cost at submission.
     #[must_use]
     pub fn has_prefix(&self, prefix: &CStr) -> bool {
+        let [first, ..] = *prefix.to_bytes_with_nul() else { return false };
         let length = prefix.count_bytes();
         self.pointers().any(|entry| {
-            // SAFETY: both are terminated strings, and strncmp stops at the end of either.
-            unsafe { libc::strncmp(entry.as_ptr(), prefix.as_ptr(), length) == 0 }
+            // SAFETY: both are terminated strings, so each has a first byte, and strncmp stops at
+            // the end of either.
+            unsafe {
+                entry.cast::<u8>().read() == first
+                    && libc::strncmp(entry.as_ptr(), prefix.as_ptr(), length) == 0
+            }
         })
     }
 
