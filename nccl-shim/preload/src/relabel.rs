@@ -202,13 +202,13 @@ unsafe extern "C" fn get_bus_id(text: *mut c_char, length: c_int, device: c_int)
     let Some(real) = real!(GET_BUS_ID, GetBusId) else { return NOT_FOUND };
     // SAFETY: the caller's arguments.
     let result = unsafe { real(text, length, device) };
-    let mut whole = [0; BUS_ID];
+    if result != SUCCESS || text.is_null() {
+        return result;
+    }
     // The caller's buffer may be too short for all of it.
+    let mut whole = [0; BUS_ID];
     // SAFETY: a buffer of that length.
-    if result != SUCCESS
-        || text.is_null()
-        || unsafe { real(whole.as_mut_ptr().cast(), BUS_ID as c_int, device) } != SUCCESS
-    {
+    if unsafe { real(whole.as_mut_ptr().cast(), BUS_ID as c_int, device) } != SUCCESS {
         return result;
     }
     match relabel(&mut whole, device) {
