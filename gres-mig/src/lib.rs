@@ -119,10 +119,12 @@ pub unsafe extern "C" fn gres_p_recv_stepd(buffer: *mut Buf) {
     }
 }
 
-/// The device files of all leaves, for ConstrainDevices; the list stays ours.
+/// The device files of all leaves, for ConstrainDevices; the list stays ours. The answer is the same
+/// after a panic: without a list every job could open every leaf.
 #[unsafe(no_mangle)]
 pub extern "C" fn gres_p_get_devices() -> *mut List {
-    fence("gres_p_get_devices", null_mut(), stepd::device_list)
+    let list = stepd::device_list();
+    fence("gres_p_get_devices", list, || list)
 }
 
 /// Environment of a batch script or an interactive step.

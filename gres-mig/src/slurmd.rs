@@ -124,6 +124,7 @@ fn find(lines: &[Line]) -> Found {
         Ok(inventory) => {
             let assignment = assign(busy);
             report(&name, inventory, &chosen, &assignment);
+            report_layout(&name, &inventory.leaves, &surroundings);
             let entries = assignment.entries();
             if entries != previous && !only_prints(&surroundings) {
                 write_indices(&name, &file, &entries);
@@ -159,6 +160,25 @@ fn report(name: &str, inventory: &Inventory, chosen: &Chosen, assignment: &Assig
     parents.sort_unstable();
     parents.dedup();
     log::info(format_args!("{name}: {leaves} leaves of {} GPUs are ready", parents.len()));
+}
+
+/// Compares the node with the layout files that cover it, as the controller believes them.
+fn report_layout(name: &str, leaves: &[Leaf], surroundings: &Surroundings) {
+    for file in flexmig_site::load_layouts(&surroundings.layouts_dir()) {
+        let path = file.path.display();
+        match file.layout {
+            Ok(layout) if layout.covers(name) => {
+                for difference in layout.differences(leaves) {
+                    log::error(format_args!(
+                        "{name}: {path}: {difference}: make the leaves as the layout has them, or \
+                         replace it by what `flexmig config` prints on this node"
+                    ));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => log::error(format_args!("{error}: mend the layout file or remove it")),
+        }
+    }
 }
 
 /// Whether this slurmd only prints what it finds (`slurmd -G`) and ends, beside another that works:

@@ -117,13 +117,27 @@ fn leaves(
             .map_err(|error| format!("{}: leaf {}: {error}", node.name, granted.index))?;
     }
     let problems = mig_inventory::verify_leaves(&node.policy, granted.iter().map(|g| g.leaf));
-    match problems.as_slice() {
-        [] => Ok((node, granted)),
-        [problem] => Err(format!("{}: {problem}: {NOT_STARTED}", node.name)),
-        [first, rest @ ..] => {
-            Err(format!("{}: {first} (and {} more): {NOT_STARTED}", node.name, rest.len()))
-        }
+    match bad_leaves(&node.name, &granted, &problems) {
+        Some(line) => Err(line),
+        None => Ok((node, granted)),
     }
+}
+
+/// One line for the problems that the inventory has with leaves: the first, under its index.
+fn bad_leaves(node: &str, granted: &[Granted<'_>], problems: &[String]) -> Option<String> {
+    let (first, rest) = problems.split_first()?;
+    let more = match rest.len() {
+        0 => String::new(),
+        more => format!("{more} more of its leaves too: "),
+    };
+    let of = granted.iter().find(|granted| first.contains(&granted.leaf.uuid));
+    // The inventory says "leaf gpu0/gi9/ci0 (UUID): problem"; it does not know indices.
+    Some(match (of, first.strip_prefix("leaf ")) {
+        (Some(granted), Some(problem)) => {
+            format!("{node}: leaf {}, {problem}: {more}{NOT_STARTED}", granted.index)
+        }
+        _ => format!("{node}: {first}: {more}{NOT_STARTED}"),
+    })
 }
 
 /// Whether this Slurm can start a job on leaves of another type: between a restart of slurmctld and
@@ -213,6 +227,29 @@ mod tests {
         {
             assert!(!is_batch(title), "{title}");
         }
+    }
+
+    #[test]
+    fn bad_leaves_are_one_line_with_node_and_index() {
+        let leaves = [crate::testing::leaf(0, 7), crate::testing::leaf(0, 9)];
+        let granted =
+            [(4, &leaves[0]), (5, &leaves[1])].map(|(index, leaf)| Granted { index, leaf });
+        let line = |problems: &[&str]| {
+            let problems: Vec<String> = problems.iter().map(|&p| p.to_owned()).collect();
+            bad_leaves("n1", &granted, &problems)
+        };
+        let gone = "leaf gpu0/gi9/ci0 (MIG-0-9): is gone: restart slurmd";
+        assert_eq!(line(&[]), None);
+        assert_eq!(
+            line(&[gone]).unwrap(),
+            "n1: leaf 5, gpu0/gi9/ci0 (MIG-0-9): is gone: restart slurmd: the program was not started"
+        );
+        assert!(
+            line(&[gone, gone])
+                .unwrap()
+                .ends_with(": 1 more of its leaves too: the program was not started")
+        );
+        assert_eq!(line(&["no NVML"]).unwrap(), "n1: no NVML: the program was not started");
     }
 
     #[test]
