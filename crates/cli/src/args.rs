@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::Bench;
+use crate::exec::Exec;
 
 /// Exit status of `flexmig check` when it found errors, and of every command that failed.
 pub const EXIT_ERROR: u8 = 1;
@@ -43,6 +44,8 @@ pub enum Command {
     Config(Config),
     /// Find what is wrong with plugins, configuration and devices, and say how to mend it.
     Check(Check),
+    /// Give this rank its leaf, then run a command.
+    Exec(Exec),
     /// Measure and verify collectives over the net plugin, without a GPU.
     Bench(Bench),
     /// Write man pages or shell completions (for `make install`).

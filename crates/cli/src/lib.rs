@@ -7,6 +7,7 @@
 //! | [`view`] | what `flexmig leaves` shows |
 //! | [`parts`] | what `flexmig config` prints |
 //! | [`check`] | what `flexmig check` finds |
+//! | [`exec`] | a rank's leaf for programs that the preload library does not reach |
 //! | [`bench`] | collectives over the net plugin (`flexmig bench`) |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin; the only `unsafe` |
 //! | [`output`], [`text`], [`generate`] | tables, places in Slurm's files, man pages and completions |
@@ -16,6 +17,7 @@
 pub mod args;
 pub mod bench;
 pub mod check;
+pub mod exec;
 pub mod generate;
 pub mod host;
 pub mod output;
@@ -64,6 +66,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
             Ok(report.status())
         }
         Command::Bench(args) => bench::run(args),
+        Command::Exec(args) => Ok(exec::run(args)),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),
     }
