@@ -14,7 +14,7 @@ PLUGINS := --package flexmig-slurm-plugin --package flexmig-gres-mig
 CLUSTER_TESTS := $(CARGO) test --package flexmig-cluster --no-fail-fast
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build build-test lint test test-matrix roots bench demo install clean
+.PHONY: help setup build build-test lint test test-matrix wheels roots bench demo install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -22,12 +22,15 @@ help: ## this list
 setup: ## install what building and testing need (Debian packages; asks sudo if not root)
 	@sh scripts/setup
 
-build: ## build/lib/slurm/*.so and build/bin/flexmig, as they are installed
+build: ## build/lib/*.so, build/lib/slurm/*.so and build/bin/flexmig, as they are installed
 	$(CARGO) build --release $(PLUGINS) --package flexmig-cli
+	$(CARGO) build --profile preload --package flexmig-preload
 	@install -d build/lib/slurm build/bin
 	install -m 644 $(TARGET)/release/libjob_submit_flexmig.so build/lib/slurm/job_submit_flexmig.so
 	install -m 644 $(TARGET)/release/libgres_flexmig.so build/lib/slurm/gres_flexmig.so
 	install -m 755 $(TARGET)/release/flexmig build/bin/flexmig
+	install -m 644 $(TARGET)/preload/libflexmig_preload.so build/lib/libflexmig_preload.so
+	@sh scripts/check-preload build/lib/libflexmig_preload.so
 
 build-test: ## build/test: the plugins with fault injection, and mock-nvml as libnvidia-ml.so.1
 	$(CARGO) build $(PLUGINS) --features fault-injection
@@ -45,6 +48,9 @@ lint: ## formatting, clippy and documentation, without a warning
 test: setup build build-test ## all tests; those on a cluster use the installed Slurm
 	$(CARGO) test --workspace --exclude flexmig-cluster --no-fail-fast
 	$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS)
+
+wheels: ## published NCCL binaries for the preload tests: build/wheels (900 MB of downloads)
+	sh scripts/wheels
 
 roots: setup ## root directories with the Slurm of other Debian suites (root only)
 	@set -e; for suite in $(SUITES); do sh scripts/slurm-root $$suite $(ROOTS)/$$suite; done
