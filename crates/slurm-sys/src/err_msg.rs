@@ -40,12 +40,13 @@ impl ErrMsg<'_> {
 
     /// Adds a line (or several) below what earlier plugins said.
     pub fn add(&mut self, line: &str) {
-        let mut text = self.get().map(|old| old.to_bytes().to_vec()).unwrap_or_default();
-        if !text.is_empty() && !text.ends_with(b"\n") {
-            text.push(b'\n');
-        }
-        text.extend_from_slice(line.as_bytes());
-        let mut old = self.slurm.xstrdup(&text);
+        let mut old = match self.get().map(CStr::to_bytes).filter(|text| !text.is_empty()) {
+            None => self.slurm.xstrdup(line.as_bytes()),
+            Some(text) => {
+                let newline: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
+                self.slurm.xstrdup(&[text, newline, line.as_bytes()].concat())
+            }
+        };
         // SAFETY: the slot is valid and ours; after the swap `old` is the former
         // string, of Slurm's allocator, which nobody uses any more.
         unsafe {

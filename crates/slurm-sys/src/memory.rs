@@ -15,8 +15,12 @@ use crate::Slurm;
 
 /// Text as C takes it: what follows a NUL byte is not part of a C string, so it is cut off.
 pub(crate) fn c_string(text: &[u8]) -> CString {
-    let end = text.iter().position(|&b| b == 0).unwrap_or(text.len());
-    CString::new(&text[..end]).unwrap_or_default()
+    CString::new(text).unwrap_or_else(|error| {
+        let end = error.nul_position();
+        let mut bytes = error.into_vec();
+        bytes.truncate(end);
+        CString::new(bytes).unwrap_or_default()
+    })
 }
 
 impl Slurm {

@@ -243,30 +243,35 @@ fn rewrite(slurm: &Dialect, asked: &Asked, choices: &[Choice], decision: &mut De
 
 /// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 why=memory]`
 fn note(asked: &Asked, choices: &[Choice]) -> String {
-    let mut asked_for = String::with_capacity(NOTE_MAX);
-    for (place, term) in asked.request.terms().enumerate() {
-        push_comma(&mut asked_for, place);
-        push_kind(&mut asked_for, term.kind, term.count);
-    }
-    // A bracket in the user's text must not end our part early.
-    if asked_for.contains(['[', ']']) {
-        asked_for = asked_for.replace(['[', ']'], "?");
-    }
-    let mut got = String::with_capacity(NOTE_MAX);
-    for (place, choice) in choices.iter().enumerate() {
-        push_comma(&mut got, place);
-        push_kind(&mut got, choice.kind, choice.count);
-    }
-    let why = choices.first().map_or("", |choice| choice.why);
     let per_task = if asked.field == Field::Task { "/task" } else { "" };
-    let room = (NOTE_MAX - 50 - why.len()) / 2;
-    shorten(&mut asked_for, room);
-    shorten(&mut got, room);
-    let parts =
-        ["[flexmig:v1 req=", &asked_for, per_task, " got=", &got, per_task, " why=", why, "]"];
-    parts.concat()
+    let mut text = String::with_capacity(NOTE_MAX);
+    text.push_str("[flexmig:v1 req=");
+    for (place, term) in asked.request.terms().enumerate() {
+        push_comma(&mut text, place);
+        let start = text.len();
+        push_kind(&mut text, term.kind, term.count);
+        // A bracket in the user's text must not end our part early.
+        if text[start..].contains(']') {
+            let cleaned = text[start..].replace(']', "?");
+            text.replace_range(start.., &cleaned);
+        }
+    }
+    shorten(&mut text, NOTE_MAX / 2 - 20);
+    text.push_str(per_task);
+    text.push_str(" got=");
+    for (place, choice) in choices.iter().enumerate() {
+        push_comma(&mut text, place);
+        push_kind(&mut text, choice.kind, choice.count);
+    }
+    shorten(&mut text, NOTE_MAX - 30);
+    text.push_str(per_task);
+    text.push_str(" why=");
+    text.push_str(choices.first().map_or("", |choice| choice.why));
+    text.push(']');
+    text
 }
 
+/// Cuts what does not fit.
 fn shorten(text: &mut String, room: usize) {
     if text.len() > room {
         let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);

@@ -1,7 +1,7 @@
 //! What slurm.conf and flexmig.toml say, worked into lookups: built when the files are read, so
 //! that a submit only looks things up.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::policy::{Policy, Span, Submit};
 use crate::profile::{Profile, Suffix};
@@ -19,7 +19,7 @@ pub struct Site {
     default_partition: Option<String>,
     /// In slurm.conf's order.
     names: Vec<String>,
-    offers: HashMap<String, Offer>,
+    offers: BTreeMap<String, Offer>,
     all: Offer,
 }
 
