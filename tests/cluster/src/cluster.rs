@@ -1,5 +1,6 @@
 //! The running cluster and what a test does with it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -105,14 +106,9 @@ impl Cluster {
             let sinfo =
                 self.client("sinfo").args("-h -N -O NodeList:64,Version:32,StateCompact:32");
             let ran = sinfo.run();
-            let registered = ran.stdout.lines().filter(|line| {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                words.len() == 3
-                    && !words[2].contains('*')
-                    && !words[2].starts_with("unk")
-                    && !words[2].starts_with("down")
-            });
-            (ran.success() && registered.count() == self.specs.len()).then_some(())
+            // From 23.02 a node has a line for each of its partitions.
+            let registered: BTreeSet<&str> = ran.stdout.lines().filter_map(registered).collect();
+            (ran.success() && registered.len() == self.specs.len()).then_some(())
         });
     }
 
@@ -353,5 +349,16 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.show_logs_if_failing();
+    }
+}
+
+/// The node of a line `NodeList Version StateCompact` of sinfo, if it has registered and responds.
+fn registered(line: &str) -> Option<&str> {
+    match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [node, _version, state] => {
+            let gone = state.contains('*') || state.starts_with("unk") || state.starts_with("down");
+            (!gone).then_some(node)
+        }
+        _ => None,
     }
 }
