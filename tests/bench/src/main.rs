@@ -5,6 +5,7 @@
 //! | [`filter`] | `job_submit()` per call against job_submit/lua (criterion, `benches/filter_call.rs`) |
 //! | [`submit`] | slurmctld per request, and jobs per second, with no filter, ours, and lua |
 //! | [`start`] | from sbatch to the job's first line, with and without gres/flexmig |
+//! | [`preload`] | the start of a shell, with and without the preload library |
 //! | [`backfill`] | a backfill cycle over 64 nodes of 56 leaves, against count-only GRES |
 //!
 //! What is compared takes turns, so that a slow minute of the machine hits all sides; ratios are
@@ -14,6 +15,7 @@
 mod backfill;
 mod filter;
 mod plugins;
+mod preload;
 mod report;
 mod start;
 mod stats;
@@ -25,7 +27,7 @@ use std::time::Instant;
 use flexmig_cluster::build_dir;
 use report::Report;
 
-const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [start] [backfill]";
+const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [start] [preload] [backfill]";
 
 fn main() -> ExitCode {
     let mut quick = false;
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--quick" => quick = true,
-            "filter" | "submit" | "start" | "backfill" => parts.push(word),
+            "filter" | "submit" | "start" | "preload" | "backfill" => parts.push(word),
             _ => {
                 eprintln!("bench: {word}: not known: {USAGE}");
                 return ExitCode::from(2);
@@ -71,6 +73,9 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
         submit::measure(&submit::Plan { rounds, clients: 4, submissions: pick(100, 50) })
     })?;
     measure("start", &|| start::measure(&start::Plan { rounds: pick(10, 2), jobs: pick(16, 5) }))?;
+    measure("preload", &|| {
+        preload::measure(&preload::Plan { rounds: pick(40, 10), processes: pick(50, 20) })
+    })?;
     measure("backfill", &|| {
         backfill::measure(&backfill::Plan {
             rounds: pick(6, 1),
