@@ -61,6 +61,8 @@ test-matrix: setup build build-test roots ## the cluster tests on other releases
 		echo "test-matrix: $$suite: $$(chroot $(ROOTS)/$$suite slurmctld -V)"; \
 		FLEXMIG_SLURM_ROOT=$(abspath $(ROOTS))/$$suite \
 			$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS); \
+		FLEXMIG_SLURM_ROOT=$(abspath $(ROOTS))/$$suite \
+			$(CARGO) test --package slurm-sys --test layout_check; \
 		sha256sum --check --quiet build/plugins.sha256; \
 	done
 

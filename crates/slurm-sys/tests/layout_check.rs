@@ -33,6 +33,12 @@ fn roots() -> Vec<PathBuf> {
 fn read(root: &Path) -> Option<Header> {
     let headers = root.join("usr/include/slurm");
     if !headers.join("slurm.h").is_file() {
+        assert_eq!(
+            root,
+            Path::new("/"),
+            "{}: no slurm.h in a root that was named",
+            headers.display()
+        );
         eprintln!("skipped: no {}/slurm.h: install Slurm's development package", headers.display());
         return None;
     }
