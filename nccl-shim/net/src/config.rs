@@ -35,7 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             transport: Transport::Auto,
-            ring: 1 << 20,
+            ring: 2 << 20,
             single_copy: true,
             sockets: 4,
             locks_only: false,
@@ -176,14 +176,14 @@ mod tests {
     fn values_are_read_leniently() {
         let (config, lines) = read(&[
             ("FLEXMIG_NET_TRANSPORT", " TCP "),
-            ("FLEXMIG_NET_RING", "2M"),
+            ("FLEXMIG_NET_RING", "4M"),
             ("FLEXMIG_NET_SINGLE_COPY", "off"),
             ("FLEXMIG_NET_SOCKETS", "8"),
             ("FLEXMIG_NET_LIVENESS", "lock"),
         ]);
         let expected = Config {
             transport: Transport::Tcp,
-            ring: 2 << 20,
+            ring: 4 << 20,
             single_copy: false,
             sockets: 8,
             locks_only: true,

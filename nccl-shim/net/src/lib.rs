@@ -7,7 +7,7 @@
 //! | [`endpoint`], [`handle`] | listening, accepting, connecting |
 //! | [`comm`], [`request`] | connections and requests, as NCCL sees them |
 //! | [`ring`], [`shm`], [`shm_link`], [`shm_connect`] | within a host: a ring in a sealed memfd |
-//! | [`single_copy`], [`path`] | one copy instead of two, and which messages take it |
+//! | [`single_copy`], [`grant`], [`path`] | one copy instead of two, and which messages take it |
 //! | [`tcp`], [`tcp_connect`], [`interface`], [`forked`] | between hosts: a bundle of sockets |
 //! | [`peer`] | is the other process alive |
 //! | [`copy`], [`sys`], [`sync`] | copy loops, system calls, atomics |
@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod error;
 pub mod fence;
 pub mod forked;
+pub mod grant;
 pub mod handle;
 pub mod interface;
 pub mod log;

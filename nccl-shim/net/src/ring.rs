@@ -17,6 +17,7 @@
 //! protocol allows is an error, never an index.
 
 use crate::error::{NetError, Result};
+use crate::grant::Grant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Messages that can be announced and not yet taken. NCCL has at most 32 in
@@ -74,6 +75,8 @@ pub struct Control {
     pub producer: ProducerLine,
     /// The receiver's line.
     pub consumer: ConsumerLine,
+    /// The rendezvous under way.
+    pub grant: Grant,
     /// The announcements.
     pub slots: [Slot; SLOTS],
 }
@@ -83,6 +86,7 @@ impl Default for Control {
         Self {
             producer: ProducerLine::default(),
             consumer: ConsumerLine::default(),
+            grant: Grant::default(),
             slots: std::array::from_fn(|_| Slot::default()),
         }
     }
@@ -138,7 +142,7 @@ fn padded(len: u64) -> u64 {
 }
 
 #[cold]
-fn broken(what: &str) -> NetError {
+pub(crate) fn broken(what: &str) -> NetError {
     NetError::remote(format!(
         "the peer wrote a wrong {what} into the ring: it is broken or hostile: its messages are \
          no longer taken"
@@ -452,6 +456,11 @@ impl<M: Memory> Consumer<M> {
                 self.memory.read(0, dst.add(first), len - first);
             }
         }
+    }
+
+    /// The number of the message at hand, as [`Producer::rendezvous`] gave it.
+    pub fn number(&self) -> u64 {
+        self.next + 1
     }
 
     /// The message is taken: its slot is free, a rendezvous is over.

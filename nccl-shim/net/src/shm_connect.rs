@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{NetError, Result};
 use crate::handle::socket_name;
 use crate::log;
-use crate::path::Paths;
+use crate::path::{Paths, Profile};
 use crate::peer::{self, Peer, Side};
 use crate::ring::Memory;
 use crate::shm::Mapping;
@@ -21,7 +21,9 @@ use crate::single_copy;
 use crate::sys;
 
 const HELLO: u64 = u64::from_le_bytes(*b"fm-ring1");
-const HELLO_WORDS: usize = 5;
+const HELLO_WORDS: usize = 6;
+/// Bytes that the receiver reads to take the profile.
+const SAMPLE: usize = 64 << 10;
 /// Rings that are accepted from a peer, in bytes of data.
 pub const CAPACITIES: std::ops::RangeInclusive<u64> = 64 << 10..=256 << 20;
 
@@ -122,12 +124,13 @@ impl Connecting {
         let Some(memory) = self.memory.take() else {
             return Err(NetError::remote("connected twice"));
         };
-        let paths = Paths::new(words[1] != 0);
+        let profile = Profile { fetch: words[2], ring: words[3] };
+        let paths = Paths::new((words[1] != 0).then_some(profile));
         log::debug(format_args!(
             "sender: ring of {} bytes, {peer:?}, {paths:?}",
             memory.capacity()
         ));
-        Ok(Some(ShmSender::new(memory, peer, paths)))
+        Ok(Some(ShmSender::new(memory, peer, pid, paths)))
     }
 
     fn credentials(&self) -> Result<(i32, u32)> {
@@ -152,6 +155,7 @@ impl Connecting {
             u64::from(config.single_copy),
             std::ptr::from_ref::<u64>(&self.probe) as u64,
             *self.probe,
+            memory.data() as u64,
         ]);
         sys::send_packet(self.socket.as_fd(), &hello, Some(memory.fd()))
             .map_err(|error| NetError::system("sending the ring", &error))
@@ -194,7 +198,7 @@ impl Accepting {
     /// One step; the finished receiver in the end.
     pub fn step(&mut self, config: &Config) -> Result<Option<ShmReceiver>> {
         let Some((words, fd)) = receive(&self.socket)? else { return Ok(None) };
-        let [_, capacity, single_copy, address, value] = words;
+        let [_, capacity, single_copy, address, value, data] = words;
         let Some(fd) = fd else {
             return Err(NetError::remote("the peer sent no ring with its hello"));
         };
@@ -208,12 +212,17 @@ impl Accepting {
         let peer = Peer::watch(self.socket.as_fd(), pid, Side::Sender, config.locks_only);
         let readable =
             single_copy != 0 && config.single_copy && single_copy::probe(pid, address, value);
-        let answer = words_to_bytes([HELLO, u64::from(readable), 0, 0, 0]);
+        let (fetch, ring) = match readable {
+            true => single_copy::measure(pid, data, memory.data(), SAMPLE),
+            false => (0, 0),
+        };
+        let answer = words_to_bytes([HELLO, u64::from(readable), fetch, ring, 0, 0]);
         sys::send_packet(self.socket.as_fd(), &answer, None)
             .map_err(|error| NetError::remote(format!("answering a hello: {error}")))?;
         log::debug(format_args!(
-            "receiver: ring of {capacity} bytes, {peer:?}, single copy {readable}"
+            "receiver: ring of {capacity} bytes, {peer:?}, single copy {readable}, ns/MiB: fetch \
+             {fetch}, ring {ring}"
         ));
-        Ok(Some(ShmReceiver::new(memory, peer, pid)))
+        Ok(Some(ShmReceiver::new(memory, peer, if readable { pid } else { 0 })))
     }
 }

@@ -1,33 +1,48 @@
 //! Messages over a ring in shared memory.
 
+use crate::comm::BUDGET;
 use crate::error::{NetError, Result};
 use crate::path::{Path, Paths};
 use crate::peer::{Peer, Pulse};
 use crate::request::{Queue, State};
-use crate::ring::{Consumer, INLINE, Kind, MAX_MESSAGE, Producer};
+use crate::ring::{Consumer, INLINE, Kind, MAX_MESSAGE, Memory, Message, Producer};
 use crate::shm::Mapping;
-use crate::single_copy;
-
-use crate::comm::BUDGET;
+use crate::single_copy::{Fetch, MIN_MESSAGE, Outcome, Push};
+use crate::sys;
 
 /// Messages up to this size are written before they are announced.
 const BLOCK: usize = 8 << 10;
 /// Bytes between two looks at the other side's index.
 const PIECE: usize = 32 << 10;
+/// Messages from this size on go into the ring past the cache.
+const STREAMING: usize = 8 << 20;
 
 /// The sending end.
 #[derive(Debug)]
 pub struct ShmSender {
     ring: Producer<Mapping>,
     peer: Peer,
+    /// The receiver's process, 0 if it cannot be seen.
+    pid: i32,
     pulse: Pulse,
     paths: Paths,
+    push: Push,
+    /// When the oldest long message was begun.
+    begun_ns: u64,
 }
 
 impl ShmSender {
-    /// A sender on a fresh ring.
-    pub fn new(memory: Mapping, peer: Peer, paths: Paths) -> Self {
-        Self { ring: Producer::new(memory), peer, pulse: Pulse::default(), paths }
+    /// A sender on a fresh ring; `pid` is the receiver's.
+    pub fn new(memory: Mapping, peer: Peer, pid: i32, paths: Paths) -> Self {
+        Self {
+            ring: Producer::new(memory),
+            peer,
+            pid,
+            pulse: Pulse::default(),
+            paths,
+            push: Push::default(),
+            begun_ns: 0,
+        }
     }
 
     /// Moves what can be moved.
@@ -50,8 +65,7 @@ impl ShmSender {
         let mut moved = false;
         let mut budget = BUDGET;
         while !queue.is_empty() && budget > 0 {
-            let request = queue.at(0);
-            match request.state {
+            match queue.at(0).state {
                 State::Queued => {
                     if !self.begin(queue, 0)? {
                         break;
@@ -60,38 +74,67 @@ impl ShmSender {
                         queue.pop_done();
                     }
                 }
-                State::Parked(number) => {
-                    if self.ring.is_taken(number)? {
-                        self.paths.finished(Path::SingleCopy, request.len);
-                        queue.pop_done();
-                    } else if self.ring.is_refused() {
-                        self.unpark(queue);
-                    } else {
+                State::Parked(message) => match self.parked(queue, message)? {
+                    Some(n) => budget = budget.saturating_sub(n),
+                    None => {
                         moved |= self.park_more(queue)?;
                         break;
                     }
-                }
-                _ => {
-                    let left = request.len - request.moved;
-                    let large = request.len >= self.paths.streaming_from();
-                    // SAFETY: NCCL keeps the buffer valid until `test` says done.
-                    let n = unsafe {
-                        self.ring.stream(request.data.add(request.moved), left, PIECE, large)?
-                    };
-                    if n == 0 {
-                        break;
-                    }
-                    request.moved += n;
-                    budget = budget.saturating_sub(n);
-                    if n == left {
-                        self.paths.finished(Path::Ring, request.len);
-                        queue.pop_done();
-                    }
-                }
+                },
+                _ => match self.stream(queue)? {
+                    0 => break,
+                    n => budget = budget.saturating_sub(n),
+                },
             }
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// Writes a piece of the oldest message into the ring.
+    fn stream(&mut self, queue: &mut Queue) -> Result<usize> {
+        let request = queue.at(0);
+        let (left, len) = (request.len - request.moved, request.len);
+        // SAFETY: NCCL keeps the buffer valid until `test` says done.
+        let n = unsafe {
+            let data = request.data.add(request.moved);
+            self.ring.stream(data, left, PIECE, len >= STREAMING)?
+        };
+        request.moved += n;
+        if n == left {
+            self.finished(Path::Ring, len);
+            queue.pop_done();
+        }
+        Ok(n)
+    }
+
+    /// The oldest message is a rendezvous. `None`: nothing to do for it now.
+    fn parked(&mut self, queue: &mut Queue, message: u64) -> Result<Option<usize>> {
+        let request = queue.at(0);
+        let (data, len) = (request.data, request.len);
+        if self.ring.is_taken(message)? {
+            self.finished(Path::SingleCopy, len);
+            queue.pop_done();
+            return Ok(Some(0));
+        }
+        if self.ring.is_refused() {
+            self.unpark(queue);
+            return Ok(Some(0));
+        }
+        let memory = self.ring.memory();
+        let is_gone = || self.peer.is_gone(memory.fd());
+        let grant = &memory.control().grant;
+        // SAFETY: NCCL keeps the buffer valid until `test` says done.
+        let n = unsafe { self.push.step(grant, message, data, len, self.pid, is_gone)? };
+        Ok((n > 0).then_some(n))
+    }
+
+    fn finished(&mut self, path: Path, len: usize) {
+        if len >= MIN_MESSAGE {
+            let now = sys::now_ns();
+            self.paths.finished(path, len, self.begun_ns, now);
+            self.begun_ns = now;
+        }
     }
 
     /// Announces a queued message. False: not possible now.
@@ -119,6 +162,9 @@ impl ShmSender {
         if !self.ring.has_slot()? {
             return Ok(false);
         }
+        if place == 0 && len >= MIN_MESSAGE {
+            self.begun_ns = sys::now_ns();
+        }
         request.state = match self.paths.choose(len) {
             Path::SingleCopy => State::Parked(self.ring.rendezvous(data as u64, len)),
             Path::Ring => {
@@ -129,15 +175,16 @@ impl ShmSender {
         Ok(true)
     }
 
-    /// Behind an unfinished rendezvous only further ones may be announced: nothing
-    /// may enter the data area before it, should the receiver refuse it.
+    /// Announces what follows an unfinished rendezvous, up to the first message that
+    /// goes through the ring: nothing may enter the data area before it, should the
+    /// receiver refuse it.
     fn park_more(&mut self, queue: &mut Queue) -> Result<bool> {
         let mut moved = false;
         for place in 1..queue.len() {
             let request = queue.at(place);
             match request.state {
                 State::Parked(_) => {}
-                State::Queued if self.paths.would_choose(request.len) == Path::SingleCopy => {
+                State::Queued if self.paths.may_park(request.len) => {
                     if !self.begin(queue, place)? {
                         break;
                     }
@@ -169,23 +216,42 @@ impl ShmSender {
     }
 }
 
+/// A message under way.
+#[derive(Debug)]
+enum Taking {
+    Inline,
+    Block,
+    Stream,
+    Fetch(Fetch),
+}
+
 /// The receiving end.
 #[derive(Debug)]
 pub struct ShmReceiver {
     ring: Consumer<Mapping>,
     peer: Peer,
+    /// The sender's process, 0 if it cannot be seen.
     pid: i32,
     pulse: Pulse,
-    /// The message under way, once it is known.
-    kind: Option<Kind>,
+    taking: Option<Taking>,
+    /// The sender's memory is out of reach.
     refused: bool,
+    /// Senders may write into our memory; no longer, once one could not.
+    shared: bool,
 }
 
 impl ShmReceiver {
     /// A receiver on a fresh ring; `pid` is the sender's.
     pub fn new(memory: Mapping, peer: Peer, pid: i32) -> Self {
-        let ring = Consumer::new(memory);
-        Self { ring, peer, pid, pulse: Pulse::default(), kind: None, refused: false }
+        Self {
+            ring: Consumer::new(memory),
+            peer,
+            pid,
+            pulse: Pulse::default(),
+            taking: None,
+            refused: pid <= 0,
+            shared: true,
+        }
     }
 
     /// Moves what can be moved.
@@ -194,12 +260,15 @@ impl ShmReceiver {
         if queue.is_empty() || self.pull(queue)? || !self.pulse.is_due() {
             return Ok(());
         }
-        let gone = self.ring.peer_closed() || self.peer.is_gone(self.ring.memory().fd());
         // What the peer sent before it went is still good.
-        if !gone || self.pull(queue)? {
+        if !self.is_gone() || self.pull(queue)? {
             return Ok(());
         }
         Err(gone_error("sender"))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.ring.peer_closed() || self.peer.is_gone(self.ring.memory().fd())
     }
 
     /// One round over the queue. True: something moved.
@@ -209,86 +278,100 @@ impl ShmReceiver {
         let mut budget = BUDGET;
         while !queue.is_empty() && budget > 0 {
             let request = queue.at(0);
-            let kind = match self.kind {
-                Some(kind) => kind,
-                None => {
-                    let Some(message) = self.ring.peek()? else { break };
-                    let len = message.len as usize;
-                    if len > request.len {
-                        return Err(NetError::usage(format!(
-                            "a message of {len} bytes came for a receive of {}: the ranks do \
-                             not run the same collectives",
-                            request.len
-                        )));
-                    }
-                    request.len = len;
-                    request.state = State::Moving;
-                    *self.kind.insert(message.kind)
+            if self.taking.is_none() {
+                let Some(message) = self.ring.peek()? else { break };
+                let len = message.len as usize;
+                if len > request.len {
+                    return Err(NetError::usage(format!(
+                        "a message of {len} bytes came for a receive of {}: the ranks do not run \
+                         the same collectives",
+                        request.len
+                    )));
                 }
-            };
+                request.len = len;
+                request.state = State::Moving;
+                self.taking = Some(self.begin(message, request.data)?);
+            }
             let left = request.len - request.moved;
             // SAFETY: NCCL keeps the buffer valid until `test` says done, and the
             // message was held against its size.
             let n = unsafe {
                 let dst = request.data.add(request.moved);
-                match kind {
-                    Kind::Inline => {
+                match &mut self.taking {
+                    Some(Taking::Inline) => {
                         self.ring.inline(dst, left);
                         left
                     }
-                    Kind::Block => {
+                    Some(Taking::Block) => {
                         self.ring.block(dst, left);
                         left
                     }
-                    Kind::Stream => self.ring.stream(dst, left, PIECE)?,
-                    Kind::Rendezvous(_) if self.refused => {
-                        request.moved = 0;
-                        self.kind = Some(Kind::Stream);
-                        continue;
-                    }
-                    Kind::Rendezvous(address) => {
-                        let from = address.wrapping_add(request.moved as u64);
-                        match single_copy::fetch(self.pid, dst, from, left) {
-                            Some(n) => n,
-                            None => {
+                    Some(Taking::Fetch(fetch)) => {
+                        let grant = &self.ring.memory().control().grant;
+                        match fetch.step(grant, self.pid)? {
+                            Outcome::Moved(0) => break,
+                            Outcome::Moved(n) => {
+                                budget = budget.saturating_sub(n);
+                                moved = true;
+                                continue;
+                            }
+                            Outcome::Complete => {
+                                self.shared &= fetch.is_shared();
+                                self.still_sending()?;
+                                left
+                            }
+                            Outcome::Refused => {
                                 self.refused = true;
                                 self.ring.refuse();
+                                self.taking = Some(Taking::Stream);
                                 continue;
                             }
                         }
                     }
+                    _ => self.ring.stream(dst, left, PIECE)?,
                 }
             };
             request.moved += n;
             budget = budget.saturating_sub(n);
-            if n < left {
-                if n == 0 {
-                    break;
-                }
-            } else {
-                if matches!(kind, Kind::Rendezvous(_)) {
-                    self.still_sending()?;
-                }
-                self.kind = None;
+            if n == left {
+                self.taking = None;
                 self.ring.finish();
                 queue.pop_done();
+            } else if n == 0 {
+                break;
             }
             moved = true;
         }
         Ok(moved)
     }
 
-    /// A rendezvous is only good if the sender held its buffer still to the end.
-    fn still_sending(&self) -> Result<()> {
-        if self.ring.peer_closed() || self.peer.is_gone(self.ring.memory().fd()) {
-            return Err(gone_error("sender"));
-        }
-        Ok(())
+    /// How an announced message is taken.
+    #[inline]
+    fn begin(&self, message: Message, to: *mut u8) -> Result<Taking> {
+        Ok(match message.kind {
+            Kind::Inline => Taking::Inline,
+            Kind::Block => Taking::Block,
+            Kind::Rendezvous(from) if !self.refused => {
+                let grant = &self.ring.memory().control().grant;
+                let (number, len) = (self.ring.number(), message.len as usize);
+                Taking::Fetch(Fetch::new(number, from, to, len, grant, self.shared))
+            }
+            Kind::Stream | Kind::Rendezvous(_) => Taking::Stream,
+        })
     }
 
-    /// Tells the sender.
+    /// A rendezvous is only good if the sender held its buffer still to the end.
+    fn still_sending(&self) -> Result<()> {
+        if self.is_gone() { Err(gone_error("sender")) } else { Ok(()) }
+    }
+
+    /// Tells the sender, and takes our buffer back from it.
     pub fn close(&mut self) {
         self.ring.close();
+        if let Some(Taking::Fetch(fetch)) = &self.taking {
+            let memory = self.ring.memory();
+            fetch.abandon(&memory.control().grant, || self.peer.is_gone(memory.fd()));
+        }
     }
 }
 

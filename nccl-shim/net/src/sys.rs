@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A negative return value is an error in `errno`.
 fn check(result: c_int) -> io::Result<c_int> {
@@ -57,6 +57,12 @@ pub fn file_id(path: &CStr) -> io::Result<(u64, u64)> {
 pub fn sealed_memfd(name: &CStr, size: usize) -> io::Result<OwnedFd> {
     // SAFETY: plain system calls on a descriptor that is ours.
     unsafe {
+        // Beyond the limit ftruncate would raise SIGXFSZ.
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        check(libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit))?;
+        if (size as u64) > limit.rlim_cur {
+            return Err(io::Error::other("the limit on file sizes (ulimit -f) is below this"));
+        }
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
         let fd = OwnedFd::from_raw_fd(check(libc::memfd_create(name.as_ptr(), flags))?);
         check(libc::ftruncate(fd.as_raw_fd(), size as libc::off_t))?;
@@ -318,6 +324,18 @@ pub unsafe fn read_process(pid: i32, dst: *mut u8, src: u64, len: usize) -> io::
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// Writes into another process's memory. Returns how many bytes went.
+///
+/// # Safety
+/// `src` must be readable for `len` bytes.
+pub unsafe fn write_process(pid: i32, dst: u64, src: *const u8, len: usize) -> io::Result<usize> {
+    let local = libc::iovec { iov_base: src.cast_mut().cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: dst as *mut c_void, iov_len: len };
+    // SAFETY: the caller vouches for `src`; the kernel checks the remote side.
+    let n = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
 /// Milliseconds of the monotonic clock, coarse and cheap.
 pub fn now_ms() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -326,9 +344,12 @@ pub fn now_ms() -> u64 {
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
-/// A borrowed view of any descriptor.
-pub fn borrow(fd: &impl AsFd) -> BorrowedFd<'_> {
-    fd.as_fd()
+/// Nanoseconds of the monotonic clock.
+pub fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills `time`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Starts connecting a non-blocking TCP socket; [`tcp_connected`] says when it is done.
