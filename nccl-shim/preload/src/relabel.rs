@@ -36,6 +36,8 @@ type P2pStatus = unsafe extern "C" fn(*mut c_void, *mut c_void, c_uint, *mut c_i
 const SUCCESS: c_int = 0;
 /// CUDA_ERROR_NOT_FOUND, and near enough NVML's answer to a name without function.
 const NOT_FOUND: c_int = 500;
+/// CUDA_ERROR_INVALID_DEVICE.
+const INVALID_DEVICE: c_int = 101;
 /// Room for any bus id: NVML's has 16 bytes, its newer one 32.
 const BUS_ID: usize = 32;
 
@@ -240,7 +242,8 @@ unsafe extern "C" fn get_bus_id(text: *mut c_char, length: c_int, device: c_int)
 
 /// Writes the synthetic bus id of the device's leaf over the real one.
 fn relabel(text: &mut [u8], device: c_int) -> Result<(), Why> {
-    let (place, id) = leaf(text, device)?;
+    let real_id = CStr::from_bytes_until_nul(text).unwrap_or_default().to_bytes();
+    let (place, id) = leaf(BusId::parse(real_id).map_err(|_| Why::BusId)?, device)?;
     if !synthetic::write_domain(text, id) {
         return Err(Why::BusId);
     }
@@ -251,9 +254,8 @@ fn relabel(text: &mut [u8], device: c_int) -> Result<(), Why> {
     Ok(())
 }
 
-fn leaf(text: &[u8], device: c_int) -> Result<(usize, BusId), Why> {
-    let text = CStr::from_bytes_until_nul(text).unwrap_or_default();
-    let real_id = BusId::parse(text.to_bytes()).map_err(|_| Why::BusId)?;
+/// The leaf that the device is, and its synthetic bus id.
+fn leaf(real_id: BusId, device: c_int) -> Result<(usize, BusId), Why> {
     let get_uuid = real!(GET_UUID, GetUuid).ok_or(Why::Unknown)?;
     let mut uuid = [0; 16];
     // SAFETY: CUDA writes 16 bytes.
@@ -271,7 +273,19 @@ fn leaf(text: &[u8], device: c_int) -> Result<(usize, BusId), Why> {
 unsafe extern "C" fn by_bus_id(device: *mut c_int, text: *const c_char) -> c_int {
     let Some(real) = real!(BY_BUS_ID, ByBusId) else { return NOT_FOUND };
     // SAFETY: the caller's arguments; the second time with a text of ours.
-    unsafe { parent_first(text, |text| real(device, text)) }
+    let result = unsafe { parent_first(text, |text| real(device, text)) };
+    if result != SUCCESS || device.is_null() || text.is_null() {
+        return result;
+    }
+    // SAFETY: the call succeeded, so both are the caller's.
+    let (found, asked) = unsafe { (*device, CStr::from_ptr(text)) };
+    let Ok(asked) = BusId::parse(asked.to_bytes()) else { return result };
+    let Some((parent, _, _)) = asked.leaf() else { return result };
+    // Another leaf of the same parent is not a device of this process.
+    match leaf(parent, found) {
+        Ok((_, own)) if own != asked => INVALID_DEVICE,
+        _ => result,
+    }
 }
 
 unsafe extern "C" fn nvml_by_bus_id(text: *const c_char, device: *mut *mut c_void) -> c_int {

@@ -96,7 +96,15 @@ fn nccl_sees_the_leafs_own_synthetic_id() {
         has(&found, "dlsym cuDeviceGetUuid_v2: libcuda.so.1");
         has(&found, "cuGetProcAddress cuDeviceGetUuid: libcuda.so.1");
         has(&found, "dlsym cuNoSuchFunction: nowhere");
-        has(&found, &format!("cuda {}: 0 device 0", fixture.ids[rank]));
+        for (leaf, id) in fixture.ids.iter().enumerate() {
+            // The others are not devices of this process; 1 and 101 are CUDA's words for it.
+            let answer = match leaf {
+                _ if leaf == rank => "0 device 0",
+                _ if leaf / 2 == rank / 2 => "101 device 0",
+                _ => "1 device -1",
+            };
+            has(&found, &format!("cuda {id}: {answer}"));
+        }
     }
 }
 
@@ -111,7 +119,11 @@ fn nvml_finds_the_parent_of_every_leaf() {
         .with("ASK_BUS_IDS", &format!("{real},{upper},8000:77:00.0,x"));
     let found = fixture.nccl(&job).clean();
     for (place, id) in fixture.ids.iter().enumerate() {
-        has(&found, &format!("nvml {id}: 0 GPU {}", place / 2));
+        let line = format!("nvml {id}: 0 GPU {}", place / 2);
+        assert_eq!(found.matches(&line).count(), 2, "both forms: {line}\n{found}");
+    }
+    for form in ["nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetHandleByPciBusId_v2"] {
+        has(&found, &format!("dlsym {form}: libflexmig_preload.so"));
     }
     has(&found, &format!("nvml {real}: 0 GPU 1"));
     has(&found, &format!("nvml {upper}: 0 GPU 0"));

@@ -122,22 +122,26 @@ fn nvml() {
     };
     // SAFETY: no preconditions.
     println!("nvmlInit: {}", unsafe { init() });
-    let by_bus_id = symbol(library, c"nvmlDeviceGetHandleByPciBusId_v2");
-    println!("dlsym nvmlDeviceGetHandleByPciBusId_v2: {}", home(by_bus_id));
-    // SAFETY: NVML's function of that name.
-    let by_bus_id = unsafe { transmute::<*mut c_void, NvmlByBusId>(by_bus_id) };
     let mut handles = Vec::new();
-    for id in ids() {
-        let (mut handle, mut place) = (null_mut(), u32::MAX);
-        let text = CString::new(id.as_str()).unwrap_or_default();
-        // SAFETY: a C string and a place for the answer.
-        let result = unsafe { by_bus_id(text.as_ptr(), &mut handle) };
-        if result == 0 {
-            // SAFETY: a handle of NVML's and a place for the answer.
-            unsafe { index(handle, &mut place) };
-            handles.push(handle);
+    // NCCL asks for the first.
+    for name in [c"nvmlDeviceGetHandleByPciBusId", c"nvmlDeviceGetHandleByPciBusId_v2"] {
+        let by_bus_id = symbol(library, name);
+        println!("dlsym {}: {}", name.to_string_lossy(), home(by_bus_id));
+        // SAFETY: NVML's function of that name.
+        let by_bus_id = unsafe { transmute::<*mut c_void, NvmlByBusId>(by_bus_id) };
+        handles.clear();
+        for id in ids() {
+            let (mut handle, mut place) = (null_mut(), u32::MAX);
+            let text = CString::new(id.as_str()).unwrap_or_default();
+            // SAFETY: a C string and a place for the answer.
+            let result = unsafe { by_bus_id(text.as_ptr(), &mut handle) };
+            if result == 0 {
+                // SAFETY: a handle of NVML's and a place for the answer.
+                unsafe { index(handle, &mut place) };
+                handles.push(handle);
+            }
+            println!("nvml {id}: {result} GPU {}", place as i32);
         }
-        println!("nvml {id}: {result} GPU {}", place as i32);
     }
     let p2p = symbol(library, c"nvmlDeviceGetP2PStatus");
     println!("dlsym nvmlDeviceGetP2PStatus: {}", home(p2p));

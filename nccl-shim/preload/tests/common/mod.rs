@@ -15,15 +15,17 @@ pub const UUIDS: [&str; 4] = [
 ];
 
 /// The directory that cargo builds into, without the profile.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     program.ancestors().nth(3).unwrap().to_owned()
 }
 
-fn cargo(arguments: &[&str]) {
+/// Runs cargo as the tests were built by it.
+pub fn cargo(arguments: &[&str]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc")
         .args(arguments)
         .arg("--target-dir")
         .arg(target())

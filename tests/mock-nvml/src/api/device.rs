@@ -66,6 +66,16 @@ unsafe extern "C" fn nvmlDeviceGetHandleByPciBusId_v2(
     })
 }
 
+/// The first form, which NCCL asks for; it takes the same ids.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetHandleByPciBusId(
+    bus_id: *const c_char,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    // SAFETY: the caller's arguments, under the same contract.
+    unsafe { nvmlDeviceGetHandleByPciBusId_v2(bus_id, device) }
+}
+
 /// As a driver may answer for GPUs in MIG mode; nobody has said so yet.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetP2PStatus(
