@@ -1,4 +1,9 @@
 //! In slurmd: find the leaves, give them their indices, tell Slurm.
+//!
+//! Records get cores only from `Cores=` of hand-written lines. Slurm wants its own abstract core
+//! numbers there, from 24.11 on whole sockets, and drains the node otherwise; what NVML says about
+//! the machine's CPUs is often half a socket (NPS4), and slurm.conf may describe other sockets than
+//! the machine has. Order `numa` keeps the leaves of a job on one node without any of that.
 
 use std::io::ErrorKind;
 use std::path::Path;
