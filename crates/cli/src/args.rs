@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::Bench;
 use crate::exec::Exec;
+use crate::probe_cmd::ProbeArgs;
+use crate::probe_cmd::side::Side;
 
 /// Exit status of `flexmig check` when it found errors, and of every command that failed.
 pub const EXIT_ERROR: u8 = 1;
@@ -48,9 +50,14 @@ pub enum Command {
     Exec(Exec),
     /// Measure and verify collectives over the net plugin, without a GPU.
     Bench(Bench),
+    /// Find out whether leaves of one GPU can share memory, and remember it for jobs.
+    Probe(ProbeArgs),
     /// Write man pages or shell completions (for `make install`).
     #[command(hide = true)]
     Generate(Generate),
+    /// One of the two processes of `probe`.
+    #[command(hide = true)]
+    ProbeSide(Side),
     /// Load one plugin as slurmctld and slurmd do, and report on stdout (`check` runs it).
     #[command(hide = true)]
     Load(Load),

@@ -8,8 +8,9 @@
 //! | [`parts`] | what `flexmig config` prints |
 //! | [`check`] | what `flexmig check` finds |
 //! | [`exec`] | a rank's leaf for programs that the preload library does not reach |
-//! | [`bench`] | collectives over the net plugin (`flexmig bench`) |
-//! | [`probe`] | trying for real whether the installed Slurm loads a plugin; the only `unsafe` |
+//! | [`mod@bench`] | collectives over the net plugin (`flexmig bench`) |
+//! | [`probe_cmd`] | whether leaves of one GPU can share memory (`flexmig probe`) |
+//! | [`probe`] | trying for real whether the installed Slurm loads a plugin |
 //! | [`output`], [`text`], [`generate`] | tables, places in Slurm's files, man pages and completions |
 //!
 //! The views are pure functions of what [`host`] read, so their exact text is tested.
@@ -23,6 +24,7 @@ pub mod host;
 pub mod output;
 pub mod parts;
 pub mod probe;
+pub mod probe_cmd;
 pub mod text;
 pub mod view;
 
@@ -67,6 +69,8 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         }
         Command::Bench(args) => bench::run(args),
         Command::Exec(args) => Ok(exec::run(args)),
+        Command::Probe(args) => probe_cmd::run(args),
+        Command::ProbeSide(args) => print(&json(&probe_cmd::side::run(args))?).map(|()| 0),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),
     }

@@ -29,10 +29,16 @@ fn help_and_version_are_on_stdout() {
         concat!("flexmig ", env!("CARGO_PKG_VERSION"), " (Slurm 22.05 to 26.05)\n")
     );
     let help = host.run(&["--help"]).stdout;
-    for part in ["leaves", "config", "check", "SLURM_CONF", "Exit status:"] {
+    for part in
+        ["leaves", "config", "check", "exec", "bench", "probe", "SLURM_CONF", "Exit status:"]
+    {
         assert!(help.contains(part), "{part}: {help}");
     }
-    assert!(!help.contains("generate"), "hidden: {help}");
+    assert!(!help.contains("generate") && !help.contains("probe-side"), "hidden: {help}");
+    for command in ["exec", "bench", "probe"] {
+        let help = host.run(&[command, "--help"]).stdout;
+        assert!(help.contains("Examples:\n  "), "{help}");
+    }
     for command in ["leaves", "config", "check"] {
         let help = host.run(&[command, "--help"]).stdout;
         assert!(help.contains("Examples:\n  flexmig "), "{help}");
@@ -57,9 +63,12 @@ fn man_pages_and_completions_are_written() {
     names.sort();
     let expected = [
         "_flexmig",
+        "flexmig-bench.1",
         "flexmig-check.1",
         "flexmig-config.1",
+        "flexmig-exec.1",
         "flexmig-leaves.1",
+        "flexmig-probe.1",
         "flexmig.1",
         "flexmig.bash",
         "flexmig.fish",

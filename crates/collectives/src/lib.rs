@@ -5,7 +5,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`bench`] | what one rank does: warm up, measure, verify, for each size |
+//! | [`mod@bench`] | what one rank does: warm up, measure, verify, for each size |
 //! | [`schedule`] | the ring algorithms as data; pure |
 //! | [`data`] | what is sent, and whether what arrived is right; pure |
 //! | [`ring`], [`proxy`] | carrying out a plan; driving the plugin as NCCL's proxy does |
