@@ -25,7 +25,7 @@ use slurm_sys::{
 use crate::environment::Scope;
 
 pub mod blob;
-mod devices;
+pub mod devices;
 pub mod environment;
 pub mod hand_written;
 pub mod node;
