@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`abi`] | the C interface, one file per version, behind the panic [`fence`] |
+//! | [`env_plugin`] | NCCL's env plugin |
 //! | [`endpoint`], [`handle`] | listening, accepting, connecting |
 //! | [`comm`], [`request`] | connections and requests, as NCCL sees them |
 //! | [`ring`], [`shm`], [`shm_link`], [`shm_connect`] | within a host: a ring in a sealed memfd |
@@ -19,6 +20,7 @@ pub mod comm;
 pub mod config;
 pub mod copy;
 pub mod endpoint;
+pub mod env_plugin;
 pub mod error;
 pub mod fence;
 pub mod forked;
