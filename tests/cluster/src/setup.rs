@@ -125,9 +125,10 @@ fn copy_builds(builder: &Builder, dir: &Path) -> Result<(), String> {
         let library = mock_nvml::built_library().map_err(|error| error.to_string())?;
         copy(&library, &dir.join("lib").join(mock_nvml::LIBRARY))?;
     }
-    let cli = build.join("bin/flexmig");
-    if cli.exists() {
-        copy(&cli, &dir.join("bin/flexmig"))?;
+    for file in ["bin/flexmig", "lib/libflexmig_preload.so", "lib/libnccl-net-flexmig.so"] {
+        if build.join(file).exists() {
+            copy(&build.join(file), &dir.join(file))?;
+        }
     }
     Ok(())
 }
