@@ -212,23 +212,21 @@ fn place<'a>(
     let local = launcher.local;
     let bound = outer.map(|outer| (outer.leaf, outer.fixed));
     let around = bound.or_else(|| launcher::slurm(view).map(|task| (task.local, false)));
-    // The rank counts among all leaves, unless Slurm gave this task its one.
-    let mut among = leaves;
-    let (leaf, fixed) = match around {
+    let mut problem = Problem::Rank { from: Some(launcher.from), rank: local, leaves };
+    let (leaf, fixed) = match (around, launcher.size) {
         _ if launcher.kind == Kind::Slurm => (Some(local), false),
-        Some((leaf, fixed)) if launcher.hands_on(view, record.as_ref()) => (Some(leaf), fixed),
-        Some((leaf, true)) => {
-            among = 1;
+        (Some((leaf, fixed)), _) if launcher.hands_on(view, record.as_ref()) => (Some(leaf), fixed),
+        (Some((leaf, true)), _) => {
+            problem = Problem::OneLeaf { from: launcher.from, rank: local };
             (Some(leaf).filter(|_| local == 0), true)
         }
-        Some((outer, false)) => match launcher.size {
-            Some(size) => (Some(outer.saturating_mul(size).saturating_add(local)), false),
-            None => (Some(local), false),
-        },
-        None => (Some(local), false),
+        (Some((outer, false)), Some(size)) => {
+            let rank = outer.saturating_mul(size).saturating_add(local);
+            problem = Problem::Rank { from: Some(launcher.from), rank, leaves };
+            (Some(rank), false)
+        }
+        _ => (Some(local), false),
     };
-    let rank = leaf.unwrap_or(local);
-    let problem = Problem::Rank { from: Some(launcher.from), rank, leaves: among };
     Ok(Some(Place { leaf, fixed, local_rank: Some(local), problem }))
 }
 

@@ -36,6 +36,13 @@ pub enum Problem<'a> {
         /// The number of leaves that there are for it.
         leaves: u32,
     },
+    /// A launcher started several ranks in a task that has one leaf.
+    OneLeaf {
+        /// The variable with the rank.
+        from: Var,
+        /// The rank, counted from 0.
+        rank: u32,
+    },
     /// `FLEXMIG_REWRITE` has an unknown word.
     Rewrite(&'a [u8]),
     /// `FLEXMIG_KEEP_LOCAL_RANK` is neither 0 nor 1.
@@ -88,6 +95,14 @@ impl Problem<'_> {
                 line.push_number(u64::from(leaves));
                 line.push(if leaves == 1 { b" leaf: " } else { b" leaves: " });
                 line.push(b"start one rank per leaf, ask for more leaves, or set FLEXMIG_MODE=off");
+            }
+            Problem::OneLeaf { from, rank } => {
+                line.push(b"more ranks than leaves: ");
+                line.push(from.name().to_bytes());
+                line.push(b" makes this rank ");
+                line.push_number(u64::from(rank));
+                line.push(b" of a task that was given one leaf: start one rank per task, or give ");
+                line.push(b"srun an empty SLURM_TRES_BIND so that its tasks share the leaves");
             }
             Problem::Rewrite(text) => {
                 line.push(b"FLEXMIG_REWRITE: ");

@@ -173,7 +173,10 @@ fn what_slurm_bound_stays() {
     alone.has(2);
     let (_, outcome) = task.torchrun("x", 2, 1, 2);
     let Outcome::Refused(line) = outcome else { panic!("{outcome:?}") };
-    assert!(line.contains("LOCAL_RANK makes this rank 1, and there is 1 leaf:"), "{line}");
+    assert!(
+        line.contains("LOCAL_RANK makes this rank 1 of a task that was given one leaf: "),
+        "{line}"
+    );
 }
 
 #[test]
