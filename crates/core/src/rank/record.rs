@@ -11,7 +11,7 @@
 use super::view::{RECORDED, Var, View, recorded};
 use crate::text::{Text, hash, number};
 
-/// Room for a record: fourteen values of at most [`PLAIN`] bytes, commas, leaf.
+/// Room for a record: fourteen values of at most 17 bytes, commas, leaf.
 pub type Written = Text<320>;
 
 /// Longest value that is kept as it is.
