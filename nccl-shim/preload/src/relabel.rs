@@ -51,6 +51,16 @@ static NVML_BY_BUS_ID: AtomicUsize = AtomicUsize::new(0);
 static NVML_BY_BUS_ID_V2: AtomicUsize = AtomicUsize::new(0);
 static P2P_STATUS: AtomicUsize = AtomicUsize::new(0);
 
+/// NCCL in this process supports MIG by itself.
+static NATIVE: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing is relabelled. NCCL's env plugin calls it (2.28 and later), which knows NCCL's
+/// version and is initialised before NCCL's first `dlsym`.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn flexmig_preload_native() {
+    NATIVE.store(true, Relaxed);
+}
+
 /// Could the name be one that is wrapped? In every process, on every call: so no more than this.
 pub fn interesting(name: &[u8]) -> bool {
     hook(name, true).is_some()
@@ -76,7 +86,7 @@ fn hook(name: &[u8], p2p: bool) -> Option<(&'static AtomicUsize, usize)> {
 /// relabel, or the caller is not NCCL, or the library does not have it.
 pub fn answer(dlsym: Dlsym, handle: *mut c_void, name: &CStr, caller: usize) -> Option<usize> {
     let mode = environment::get(c"FLEXMIG_MODE").and_then(Mode::parse)?;
-    if !matches!(mode, Mode::RelabelP2p | Mode::RelabelShm) {
+    if !matches!(mode, Mode::RelabelP2p | Mode::RelabelShm) || NATIVE.load(Relaxed) {
         return None;
     }
     let (slot, ours) = hook(name.to_bytes(), mode == Mode::RelabelP2p)?;
@@ -204,7 +214,7 @@ unsafe extern "C" fn get_bus_id(text: *mut c_char, length: c_int, device: c_int)
     let Some(real) = real!(GET_BUS_ID, GetBusId) else { return NOT_FOUND };
     // SAFETY: the caller's arguments.
     let result = unsafe { real(text, length, device) };
-    if result != SUCCESS || text.is_null() {
+    if result != SUCCESS || text.is_null() || NATIVE.load(Relaxed) {
         return result;
     }
     // The caller's buffer may be too short for all of it.

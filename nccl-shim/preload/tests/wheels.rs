@@ -29,6 +29,11 @@ fn binaries() -> Vec<(String, PathBuf)> {
 
 /// What a rank says on stderr: variables read, hooks taken, results.
 fn rank(library: &Path, rank: u32, mode: &str) -> String {
+    rank_with(library, rank, mode, "none")
+}
+
+/// The same with an env plugin.
+fn rank_with(library: &Path, rank: u32, mode: &str, plugin: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let built = mock_cuda();
     std::fs::copy(built.join("libmock_cuda.so"), dir.path().join("libcuda.so.1")).unwrap();
@@ -43,6 +48,7 @@ fn rank(library: &Path, rank: u32, mode: &str) -> String {
         .with("MOCK_CUDA_DEVICES", &format!("{}@0000:3B:00.0", UUIDS[0]))
         .with("LD_LIBRARY_PATH", dir.path().to_str().unwrap())
         .with("HOME", dir.path().to_str().unwrap())
+        .with("NCCL_ENV_PLUGIN", plugin)
         .with("LD_PRELOAD", &preload);
     let program = built.join("mock-rank");
     let limited = ["120", program.to_str().unwrap(), library.to_str().unwrap(), &rank.to_string()];
@@ -110,6 +116,26 @@ fn variables_that_are_read_before_the_hook_must_be_set_at_job_start() {
             {
                 assert!(!before(&format!("NCCL_{name}")), "{version} {local}: {name}: {said}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_env_plugin_hears_the_version_and_ends_relabelling_where_nccl_needs_none() {
+    let binaries = binaries();
+    if binaries.is_empty() {
+        return;
+    }
+    common::cargo(&["build", "-q", "-p", "flexmig-nccl-net", "--lib"]);
+    let plugin = common::target().join("debug/libnccl_net_flexmig.so");
+    for (version, library) in binaries {
+        let minor: u32 = version.split('.').nth(1).unwrap().parse().unwrap();
+        for local in [0, 1] {
+            // The mock's driver is of CUDA 13.
+            let said = rank_with(&library, local, "relabel-shm", plugin.to_str().unwrap());
+            let relabelled = said.contains("flexmig: hook: cuGetProcAddress cuDeviceGetPCIBusId");
+            assert_eq!(relabelled, minor < 31, "{version} rank {local}: {said}");
+            place(&said, "ncclCommInitRank: 1");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Resolves CUDA's and NVML's entry points, and prints what it gets.
 //!
-//! usage: mock-cudart [LIBRARY]
+//! `usage: mock-cudart [LIBRARY]`
 //!
 //! Itself, as any program would, and then through LIBRARY, which stands in for NCCL.
 
