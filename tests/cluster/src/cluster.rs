@@ -98,7 +98,8 @@ impl Cluster {
     pub fn wait_ready(&self) {
         let mut seen = Instant::now();
         wait_for("all nodes to be registered", 60, || {
-            if self.controller.is_running() {
+            let running = self.controller.is_running();
+            if running {
                 seen = Instant::now();
             }
             // From 23.11 a reconfiguration is a new process, with no pid file for a moment.
