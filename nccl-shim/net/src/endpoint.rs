@@ -1,11 +1,11 @@
 //! Listening, accepting, connecting: which link two processes get.
 
-use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use crate::comm::{Comm, Link};
 use crate::config::{Config, Transport};
 use crate::error::{NetError, Result};
+use crate::forked::Guarded;
 use crate::handle::{HANDLE_SIZE, Handle, Place, socket_name};
 use crate::log;
 use crate::shm_connect::{Accepting, Connecting};
@@ -15,7 +15,7 @@ use crate::tcp_connect::{TcpAccepting, TcpConnecting, TcpDoor};
 /// Where receivers of this process are reached.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Option<OwnedFd>,
+    socket: Option<Guarded>,
     door: Option<TcpDoor>,
     arriving: Vec<Accepting>,
     tcp_arriving: TcpAccepting,
@@ -35,7 +35,7 @@ impl Listener {
         let socket = match config.transport {
             Transport::Tcp => None,
             Transport::Auto => match sys::listen_abstract(&socket_name(&name)) {
-                Ok(socket) => Some(socket),
+                Ok(socket) => Some(Guarded::new(socket)),
                 Err(error) => {
                     log::warn(format_args!("listen: unix socket: {error}: only TCP is offered"));
                     None

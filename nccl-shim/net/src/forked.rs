@@ -1,7 +1,8 @@
-//! TCP sockets are closed in forked children.
+//! Sockets are closed in forked children.
 //!
-//! A child of a rank keeps copies of its sockets; were the rank killed, its peer on
-//! another host would wait for ever, as there is neither a pidfd nor a lock to ask.
+//! A child of a rank keeps copies of its sockets. Were the rank killed, its peer on
+//! another host would wait for ever, as there is neither a pidfd nor a lock to ask;
+//! and on this host a connection to its listener would be taken by nobody.
 //! So every socket is listed here, and a fork handler closes the child's copies.
 //! It uses nothing but atomics and `close`, which are allowed after fork.
 

@@ -31,8 +31,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Takes our lock, and finds a way to watch the process at the other end of
-    /// `socket`, whose side is `side`.
+    /// Finds a way to watch the process at the other end of `socket`, whose side is
+    /// `side` and which has taken its lock.
     pub fn watch(socket: BorrowedFd<'_>, pid: i32, side: Side, locks_only: bool) -> Self {
         if pid == std::process::id() as i32 {
             return Self::Myself;

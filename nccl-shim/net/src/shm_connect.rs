@@ -10,10 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::config::Config;
 use crate::error::{NetError, Result};
+use crate::forked::Guarded;
 use crate::handle::socket_name;
 use crate::log;
 use crate::path::{Paths, Profile};
-use crate::peer::{self, Peer, Side};
+use crate::peer::{self, Peer, Pulse, Side};
 use crate::ring::Memory;
 use crate::shm::Mapping;
 use crate::shm_link::{ShmReceiver, ShmSender};
@@ -46,7 +47,7 @@ fn bytes_to_words(bytes: &[u8]) -> [u64; HELLO_WORDS] {
 }
 
 /// The receiver of a connection that is being made, or nothing yet.
-fn receive(socket: &OwnedFd) -> Result<Option<([u64; HELLO_WORDS], Option<OwnedFd>)>> {
+fn receive(socket: &Guarded) -> Result<Option<([u64; HELLO_WORDS], Option<OwnedFd>)>> {
     let mut bytes = [0; HELLO_WORDS * 8];
     match sys::receive_packet(socket.as_fd(), &mut bytes) {
         Ok((n, fd)) if n == bytes.len() => {
@@ -69,12 +70,15 @@ fn receive(socket: &OwnedFd) -> Result<Option<([u64; HELLO_WORDS], Option<OwnedF
 /// A sender on its way.
 #[derive(Debug)]
 pub struct Connecting {
-    socket: OwnedFd,
+    socket: Guarded,
     name: Vec<u8>,
     memory: Option<Mapping>,
     /// The word that the receiver tries to read; boxed, as it must stay in place.
     probe: Box<u64>,
     stage: Stage,
+    /// The receiver's process, watched while it has not answered.
+    receiver: Option<Peer>,
+    pulse: Pulse,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -92,11 +96,13 @@ impl Connecting {
         let socket =
             sys::packet_socket().map_err(|error| NetError::system("making a socket", &error))?;
         Ok(Self {
-            socket,
+            socket: Guarded::new(socket),
             name: socket_name(random_name),
             memory: Some(Mapping::create(config.ring)?),
             probe: Box::new(u64::from_le_bytes(probe)),
             stage: Stage::Connect,
+            receiver: None,
+            pulse: Pulse::default(),
         })
     }
 
@@ -118,7 +124,9 @@ impl Connecting {
             self.hello(config)?;
             self.stage = Stage::Answer;
         }
-        let Some((words, _)) = receive(&self.socket)? else { return Ok(None) };
+        let Some((words, _)) = receive(&self.socket)? else {
+            return self.check_receiver().map(|()| None);
+        };
         let (pid, _) = self.credentials()?;
         let peer = Peer::watch(self.socket.as_fd(), pid, Side::Receiver, config.locks_only);
         let Some(memory) = self.memory.take() else {
@@ -131,6 +139,23 @@ impl Connecting {
             memory.capacity()
         ));
         Ok(Some(ShmSender::new(memory, peer, pid, paths)))
+    }
+
+    /// A process that ended will not answer, even if a child of it holds the socket.
+    fn check_receiver(&mut self) -> Result<()> {
+        if !self.pulse.is_due() {
+            return Ok(());
+        }
+        if self.receiver.is_none() {
+            let (pid, _) = self.credentials()?;
+            self.receiver = Some(Peer::watch(self.socket.as_fd(), pid, Side::Receiver, false));
+        }
+        match &self.receiver {
+            Some(Peer::Process(pidfd)) if sys::is_ready(pidfd.as_fd()) => {
+                Err(NetError::remote("the receiver's process ended before it answered"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn credentials(&self) -> Result<(i32, u32)> {
@@ -165,7 +190,7 @@ impl Connecting {
 /// A receiver on its way: a connection was taken, its hello not yet.
 #[derive(Debug)]
 pub struct Accepting {
-    socket: OwnedFd,
+    socket: Guarded,
     since_ms: u64,
 }
 
@@ -174,9 +199,9 @@ impl Accepting {
     const PATIENCE_MS: u64 = 10_000;
 
     /// Takes a waiting connection. `None`: none is there, or a stranger's was dropped.
-    pub fn take(listener: &OwnedFd) -> Result<Option<Self>> {
+    pub fn take(listener: &Guarded) -> Result<Option<Self>> {
         let socket = match sys::accept(listener.as_fd()) {
-            Ok(socket) => socket,
+            Ok(socket) => Guarded::new(socket),
             Err(error) if sys::would_block(&error) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Ok(None),
             Err(error) => return Err(NetError::system("accepting a connection", &error)),

@@ -6,10 +6,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::error::{NetError, Result};
-use crate::forked;
+use crate::forked::Guarded;
 use crate::interface;
 use crate::log;
 use crate::sys;
@@ -28,7 +28,7 @@ fn remote(what: &str, error: &io::Error) -> NetError {
 /// Where senders knock.
 #[derive(Debug)]
 pub struct TcpDoor {
-    listener: TcpListener,
+    listener: Guarded,
     address: SocketAddr,
 }
 
@@ -47,7 +47,7 @@ impl TcpDoor {
             let listener = TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
-            Ok(Self { listener, address })
+            Ok(Self { listener: Guarded::new(listener.into()), address })
         };
         open().map_err(|error| NetError::system(&format!("listening at {address}"), &error))
     }
@@ -61,7 +61,7 @@ impl TcpDoor {
 /// A sender on its way.
 #[derive(Debug)]
 pub struct TcpConnecting {
-    sockets: Vec<(forked::Guarded, bool)>,
+    sockets: Vec<(Guarded, bool)>,
     bundle: [u8; 16],
     secret: [u8; 16],
     answer: usize,
@@ -72,7 +72,7 @@ impl TcpConnecting {
     pub fn new(address: SocketAddr, secret: [u8; 16], sockets: usize) -> Result<Self> {
         let mut bundle = [0; 16];
         sys::random(&mut bundle).map_err(|error| NetError::system("getrandom", &error))?;
-        let connect = |_| Ok((forked::Guarded::new(sys::tcp_connect(&address)?), false));
+        let connect = |_| Ok((Guarded::new(sys::tcp_connect(&address)?), false));
         let sockets: io::Result<Vec<_>> = (0..sockets).map(connect).collect();
         let sockets =
             sockets.map_err(|error| remote(&format!("connecting to {address}"), &error))?;
@@ -129,7 +129,7 @@ impl TcpConnecting {
 /// One socket that knocked and has not said its hello.
 #[derive(Debug)]
 struct Arriving {
-    socket: forked::Guarded,
+    socket: Guarded,
     hello: [u8; HELLO],
     got: usize,
     since_ms: u64,
@@ -139,7 +139,7 @@ struct Arriving {
 #[derive(Debug)]
 struct Bundle {
     id: [u8; 16],
-    sockets: Vec<Option<forked::Guarded>>,
+    sockets: Vec<Option<Guarded>>,
     since_ms: u64,
 }
 
@@ -161,9 +161,9 @@ impl TcpAccepting {
     pub fn step(&mut self, door: &TcpDoor) -> Result<Option<TcpReceiver>> {
         let now = sys::now_ms();
         while self.arriving.len() < 64 {
-            match door.listener.accept() {
-                Ok((stream, _)) => {
-                    let socket = forked::Guarded::new(OwnedFd::from(stream));
+            match sys::accept(door.listener.as_fd()) {
+                Ok(socket) => {
+                    let socket = Guarded::new(socket);
                     let hello = [0; HELLO];
                     self.arriving.push(Arriving { socket, hello, got: 0, since_ms: now });
                 }
