@@ -127,12 +127,13 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(op: Op, ranks: usize, bytes: usize, time: Duration, stream: Duration) -> Row {
-        let seconds = stream.as_secs_f64();
-        let algbw_gbps = if bytes > 0 { bytes as f64 / seconds / 1e9 } else { 0.0 };
+    /// From the seconds of one operation: its time, and that which its bandwidth is computed from.
+    fn new(op: Op, ranks: usize, bytes: usize, time: f64, stream: f64) -> Row {
+        // A single rank moves nothing, in no time.
+        let algbw_gbps = bytes as f64 / stream.max(1e-9) / 1e9;
         Row {
             bytes,
-            time_us: time.as_secs_f64() * 1e6,
+            time_us: time * 1e6,
             algbw_gbps,
             busbw_gbps: algbw_gbps * op.bus_factor(ranks),
             errors: 0,
@@ -207,10 +208,10 @@ fn measure(
         }
     };
     session.barrier()?;
-    let time = slowest(session, rank.repeat(session, bytes, count)?)? / count;
+    let time = slowest(session, rank.repeat(session, bytes, count)?)? / f64::from(count);
     session.barrier()?;
     let stream = match rank.stream(session, bytes, count)? {
-        Some(stream) => slowest(session, stream)? / count,
+        Some(stream) => slowest(session, stream)? / f64::from(count),
         None => time,
     };
     let mut row = Row::new(options.op, ranks, bytes, time, stream);
@@ -219,9 +220,10 @@ fn measure(
     Ok(row)
 }
 
-fn slowest(session: &Session, own: Duration) -> Result<Duration, Error> {
+/// Seconds of the slowest rank.
+fn slowest(session: &Session, own: Duration) -> Result<f64, Error> {
     let all = session.numbers(own.as_nanos() as u64)?;
-    Ok(Duration::from_nanos(all.into_iter().max().unwrap_or(0)))
+    Ok(all.into_iter().max().unwrap_or(0) as f64 / 1e9)
 }
 
 struct RingRank<'a> {
@@ -383,17 +385,17 @@ mod tests {
 
     #[test]
     fn bus_bandwidth_is_that_of_nccl_tests() {
-        let second = Duration::from_secs(1);
-        let row = |op| Row::new(op, 4, 1_000_000_000, second, second);
+        let row = |op| Row::new(op, 4, 1_000_000_000, 1.0, 1.0);
         let bus = |collective| row(Op::Collective(collective)).busbw_gbps;
         assert_eq!(bus(Collective::AllReduce), 1.5);
         assert_eq!(bus(Collective::AllGather), 0.75);
         assert_eq!(bus(Collective::ReduceScatter), 0.75);
         assert_eq!(bus(Collective::Broadcast), 1.0);
         assert_eq!(row(Op::Proxy).algbw_gbps, 1.0);
-        let half = Row::new(Op::Transport, 2, 1000, second, second / 2);
+        let half = Row::new(Op::Transport, 2, 1000, 1.0, 0.5);
         assert_eq!((half.time_us, half.algbw_gbps), (1e6, 2e-6));
-        assert_eq!(Row::new(Op::Transport, 2, 0, second, second).algbw_gbps, 0.0);
+        assert_eq!(Row::new(Op::Transport, 2, 0, 1.0, 1.0).algbw_gbps, 0.0);
+        assert!(Row::new(Op::Transport, 1, 64, 0.0, 0.0).algbw_gbps.is_finite());
     }
 
     #[test]

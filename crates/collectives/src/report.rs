@@ -44,8 +44,9 @@ impl RankLine {
 
 /// What stands above the rows.
 pub fn head(op: Op, net: &str, version: u32, ranks: &[RankLine]) -> String {
-    let mut text =
-        format!("# flexmig bench {op}: {} ranks, net plugin {net} v{version}\n", ranks.len());
+    let count = ranks.len();
+    let word = if count == 1 { "rank" } else { "ranks" };
+    let mut text = format!("# flexmig bench {op}: {count} {word}, net plugin {net} v{version}\n");
     for (number, rank) in ranks.iter().enumerate() {
         let leaf = if rank.leaf.is_empty() { "no leaf" } else { &rank.leaf };
         text += &format!("#  rank {number:2}  node {}  pid {}  {leaf}\n", rank.node, rank.pid);
