@@ -23,12 +23,13 @@ setup: ## install what building and testing need (Debian packages; asks sudo if 
 	@sh scripts/setup
 
 build: ## build/lib/*.so, build/lib/slurm/*.so and build/bin/flexmig, as they are installed
-	$(CARGO) build --release $(PLUGINS) --package flexmig-cli
+	$(CARGO) build --release $(PLUGINS) --package flexmig-nccl-net --package flexmig-cli
 	$(CARGO) build --profile preload --package flexmig-preload
 	@install -d build/lib/slurm build/bin
 	install -m 644 $(TARGET)/release/libjob_submit_flexmig.so build/lib/slurm/job_submit_flexmig.so
 	install -m 644 $(TARGET)/release/libgres_flexmig.so build/lib/slurm/gres_flexmig.so
 	install -m 755 $(TARGET)/release/flexmig build/bin/flexmig
+	install -m 644 $(TARGET)/release/libnccl_net_flexmig.so build/lib/libnccl-net-flexmig.so
 	install -m 644 $(TARGET)/preload/libflexmig_preload.so build/lib/libflexmig_preload.so
 	@sh scripts/check-preload build/lib/libflexmig_preload.so
 
