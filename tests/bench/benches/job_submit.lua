@@ -15,9 +15,10 @@ local SPAN_PARTITIONS = { gpu = true, train = true }
 local MAX_PER_NODE = 28
 local MAX_PER_JOB = 112
 
-local function reject(text)
+local function reject(text, code)
+    slurm.log_info("flexmig: %s", text)
     slurm.log_user("flexmig: " .. text)
-    return 2072 -- ESLURM_INVALID_GRES
+    return code or 2072 -- ESLURM_INVALID_GRES
 end
 
 local function find_type(label)
@@ -75,15 +76,20 @@ function slurm_job_submit(job, partitions, uid)
             return reject("no partition " .. name)
         end
         if count > 1 and not SPAN_PARTITIONS[name] then
-            return reject("jobs of partition " .. name .. " may have one leaf")
+            return reject("jobs of partition " .. name .. " may hold one leaf",
+                slurm.ESLURM_ACCESS_DENIED)
         end
     end
-    if count > MAX_PER_NODE or count > kind.per_node then
-        local most = math.min(MAX_PER_NODE, kind.per_node)
+    local most = math.min(MAX_PER_NODE, kind.per_node)
+    if count > most then
         local nodes = math.ceil(count / most)
-        return reject("--gres=" .. asked .. ": no node has " .. count .. " leaves of " .. kind.name
-            .. ": ask for -N " .. nodes .. " --gres=" .. GRES .. ":" .. kind.name .. ":"
-            .. math.ceil(count / nodes))
+        local why, code = "no node has " .. count .. " leaves of " .. kind.name, 2072
+        if count > MAX_PER_NODE then
+            why = "site policy allows at most " .. MAX_PER_NODE .. " leaves per node"
+            code = slurm.ESLURM_ACCESS_DENIED
+        end
+        return reject("--gres=" .. asked .. ": " .. why .. ": type -N " .. nodes .. " --gres="
+            .. GRES .. ":" .. kind.name .. ":" .. math.ceil(count / nodes), code)
     end
 
     local nodes = 1
@@ -94,7 +100,8 @@ function slurm_job_submit(job, partitions, uid)
         nodes = job.min_nodes
     end
     if count * nodes > MAX_PER_JOB then
-        return reject("--gres=" .. asked .. ": a job may hold " .. MAX_PER_JOB .. " leaves")
+        return reject("--gres=" .. asked .. ": site policy allows at most " .. MAX_PER_JOB
+            .. " leaves per job", slurm.ESLURM_ACCESS_DENIED)
     end
 
     local tasks = ""
@@ -115,6 +122,7 @@ function slurm_job_submit(job, partitions, uid)
         note = job.admin_comment .. " " .. note
     end
     job.admin_comment = note
+    slurm.log_debug("flexmig: uid %d: %s", uid, note)
     slurm.log_user("flexmig: --gres=" .. asked .. ": " .. count .. " leaves of " .. kind.name
         .. " on one node" .. tasks)
     return slurm.SUCCESS

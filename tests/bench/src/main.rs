@@ -7,19 +7,25 @@
 //! | [`start`] | from sbatch to the job's first line, with and without gres/flexmig |
 //! | [`preload`] | the start of a shell, with and without the preload library |
 //! | [`backfill`] | a backfill cycle over 64 nodes of 56 leaves, against count-only GRES |
+//! | [`transport`] | messages between two processes, against UCX and against two copy loops |
+//! | [`allreduce`] | an all-reduce over four ranks, against Open MPI and gloo |
 //!
 //! What is compared takes turns, so that a slow minute of the machine hits all sides; ratios are
 //! taken round by round. Nothing here asserts a time. The table goes to stdout, the ratios also to
 //! `build/bench/summary.json`.
 
+mod allreduce;
 mod backfill;
+mod copy_limit;
 mod filter;
+mod peers;
 mod plugins;
 mod preload;
 mod report;
 mod start;
 mod stats;
 mod submit;
+mod transport;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,7 +33,10 @@ use std::time::Instant;
 use flexmig_cluster::build_dir;
 use report::Report;
 
-const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [start] [preload] [backfill]";
+const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [start] [preload] [backfill] \
+    [transport] [allreduce]";
+const PARTS: [&str; 7] =
+    ["filter", "submit", "start", "preload", "backfill", "transport", "allreduce"];
 
 fn main() -> ExitCode {
     let mut quick = false;
@@ -35,7 +44,7 @@ fn main() -> ExitCode {
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--quick" => quick = true,
-            "filter" | "submit" | "start" | "preload" | "backfill" => parts.push(word),
+            part if PARTS.contains(&part) => parts.push(word),
             _ => {
                 eprintln!("bench: {word}: not known: {USAGE}");
                 return ExitCode::from(2);
@@ -82,6 +91,10 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
             seconds: if quick { 4 } else { 10 },
         })
     })?;
+    measure("transport", &|| {
+        transport::measure(&transport::Plan { rounds: pick(10, 3), factor: pick(2, 8) })
+    })?;
+    measure("allreduce", &|| allreduce::measure(pick(12, 3)))?;
     println!("\nfigures: {}", summary.display());
     Ok(())
 }

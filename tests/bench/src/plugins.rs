@@ -1,8 +1,8 @@
-//! Which of the built plugins a cluster gets, and the order of visits.
+//! What clusters have in common: which of the built plugins they get, and when they are visited.
 
 use std::fs;
 
-use flexmig_cluster::{Plugins, build_dir};
+use flexmig_cluster::{Cluster, Plugins, build_dir};
 
 /// A directory that holds one of the built plugins alone: a cluster with job_submit/flexmig but
 /// without the GRES plugin, or the other way round.
@@ -23,6 +23,11 @@ impl Loaded {
     pub fn directory(&self) -> Plugins {
         Plugins::Directory(self.0.path().to_owned())
     }
+}
+
+/// Lets slurmctld log as much as sites do; the harness asks for more.
+pub fn quiet(cluster: &Cluster) {
+    cluster.scontrol("setdebug info").ok();
 }
 
 /// Visits every candidate once a round, forwards and backwards in turn (ABC, CBA, ABC, ...), so

@@ -44,6 +44,12 @@ impl Report {
         self.figures.push(figure);
     }
 
+    /// The names of the figures.
+    #[cfg(test)]
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.figures.iter().map(|figure| figure.name)
+    }
+
     /// Shows the table.
     pub fn print(&self) {
         for (what, sample) in &self.rows {
@@ -68,6 +74,12 @@ impl Report {
         }
         fs::write(path, text).map_err(|cause| error(&cause))
     }
+}
+
+/// What else this machine does: the load average of the last minute.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
 }
 
 /// The text of summary.json with these figures in it.

@@ -1,11 +1,15 @@
-//! From the start of sbatch to the first line of the job, with and without gres/flexmig. Both
-//! clusters have job_submit/flexmig; without the GRES plugin Slurm only counts leaves.
+//! From the start of srun to the first line of the job, with and without gres/flexmig. Both clusters
+//! have job_submit/flexmig; without the GRES plugin Slurm only counts leaves.
 //!
-//! The nodes serve mock-nvml, so what the driver of real GPUs needs to be asked is not in it.
+//! srun, because it gets its allocation at once. A batch job waits for the next round of the
+//! scheduler, up to a second, and what is to be seen here would drown in that.
+//!
+//! The nodes serve mock-nvml: what a real NVML takes to load and answer is not in it. With
+//! `verify = "files"` no NVML is asked at all.
 
 use flexmig_cluster::{Cluster, Node, Plugins};
 
-use crate::plugins::{Loaded, rounds};
+use crate::plugins::{Loaded, quiet, rounds};
 use crate::report::{Figure, Report};
 use crate::stats::Sample;
 
@@ -23,46 +27,52 @@ pub struct Plan {
 /// Measures and compares.
 pub fn measure(plan: &Plan) -> Result<Report, String> {
     let filter_only = Loaded::only("job_submit_flexmig.so")?;
-    let clusters = [filter_only.directory(), Plugins::Release].map(start);
-    let [counting, ours] = &clusters;
-    // Warms up, and checks that one of them counts and the other hands out leaves.
-    let [counted, handed_out] = [first_lines(counting, 3)?, first_lines(ours, 3)?]
-        .map(|jobs| jobs.iter().map(|job| job.leaves).collect::<Vec<_>>());
-    if counted != [0, 0, 0] || handed_out != [4, 4, 4] {
-        return Err(format!(
-            "jobs of {REQUEST} saw {handed_out:?} leaves with and {counted:?} without gres/flexmig: \
-             the comparison is void"
-        ));
+    let counting = start(filter_only.directory(), "");
+    let ours = start(Plugins::Release, "");
+    let files = start(Plugins::Release, "verify = \"files\"");
+    // Warms up, and checks that one of them counts and the others hand out leaves.
+    for (cluster, expected) in [(&counting, 0), (&ours, 4), (&files, 4)] {
+        let seen: Vec<usize> = first_lines(cluster, 3)?.iter().map(|job| job.leaves).collect();
+        if seen != [expected; 3] {
+            return Err(format!(
+                "jobs of {REQUEST} saw {seen:?} leaves, not {expected}: the comparison is void"
+            ));
+        }
     }
-    let visits = rounds("start", plan.rounds, [counting, ours], |cluster| {
+    let visits = rounds("start", plan.rounds, [&counting, &ours, &files], |cluster| {
         let times = first_lines(cluster, plan.jobs)?;
         Ok(times.into_iter().map(|job| job.milliseconds).collect::<Vec<f64>>())
     })?;
-    // Jobs vary far more than rounds do: the median of a visit stands for it.
-    let [counting, ours] = &visits;
-    let median = |visits: &[Vec<f64>]| -> Vec<f64> {
-        visits.iter().map(|times| Sample::new(times.clone()).median()).collect()
-    };
     let mut report =
-        Report::new(format!("sbatch to the job's first line, {} jobs a round", plan.jobs));
+        Report::new(format!("srun to the job's first line, {} jobs a round", plan.jobs));
+    let [counting, ours, files] = &visits;
     report.row("all jobs, ms: no gres plugin", Sample::new(counting.concat()));
     report.row("all jobs, ms: gres/flexmig", Sample::new(ours.concat()));
-    report.figure(Figure {
-        name: "job_start_vs_no_gres_plugin",
-        against: "no gres plugin",
-        lower_is_better: true,
-        sample: Sample::ratios(&median(ours), &median(counting)),
+    report.row("all jobs, ms: gres/flexmig, verify = \"files\"", Sample::new(files.concat()));
+    // Jobs vary far more than rounds do: the median of a visit stands for it.
+    let [counting, ours, files] = [counting, ours, files].map(|visits| {
+        visits.iter().map(|times| Sample::new(times.clone()).median()).collect::<Vec<f64>>()
     });
+    for (name, mine) in
+        [("job_start_vs_no_gres_plugin", ours), ("job_start_files_vs_no_gres_plugin", files)]
+    {
+        let sample = Sample::ratios(&mine, &counting);
+        report.figure(Figure { name, against: "no gres plugin", lower_is_better: true, sample });
+    }
     Ok(report)
 }
 
-fn start(plugins: Plugins) -> Cluster {
-    Cluster::builder()
-        .nodes(2, |name| Node::new(name).leaves("dgx-a100", 8, "1g.10gb*7", "flexmig:1g.10gb:56"))
+/// A cluster with these plugins and lines in table `[node]` of flexmig.toml.
+fn start(plugins: Plugins, policy: &str) -> Cluster {
+    let cluster = Cluster::builder()
+        .nodes(2, |name| {
+            Node::new(name).leaves("dgx-a100", 8, "1g.10gb*7", "flexmig:1g.10gb:56").policy(policy)
+        })
         .plugins(plugins)
         .job_submit("flexmig")
-        .slurm_conf("SlurmctldDebug=info\nSlurmdDebug=info")
-        .start()
+        .start();
+    quiet(&cluster);
+    cluster
 }
 
 /// A job that has run.
@@ -75,20 +85,13 @@ struct Started {
 
 /// Runs jobs one after the other.
 fn first_lines(cluster: &Cluster, jobs: usize) -> Result<Vec<Started>, String> {
-    cluster.write(
-        "work/first-line.sh",
-        "#!/bin/bash\necho \"$EPOCHREALTIME ${FLEXMIG_UUIDS:-}\" >first-line.new\n\
-         mv first-line.new first-line\n",
-    );
-    // The pause lets the step end and slurmctld settle before the next job.
+    // The pause lets slurmctld settle before the next job.
     let script = format!(
         "for job in $(seq {jobs}); do
-             rm -f first-line
              start=$EPOCHREALTIME
-             sbatch -Q -o /dev/null --gres={REQUEST} first-line.sh >/dev/null 2>&1 || exit 1
-             for wait in $(seq 500); do [ ! -e first-line ] || break; sleep 0.02; done
-             read -r first leaves <first-line || exit 1
-             echo \"$start $first $leaves\"
+             line=$(srun -Q -n1 --gres={REQUEST} bash -c \
+                 'echo \"$EPOCHREALTIME ${{FLEXMIG_UUIDS:-}}\"' 2>srun.err) || {{ cat srun.err; exit; }}
+             echo \"$start $line\"
              sleep 0.1
          done"
     );

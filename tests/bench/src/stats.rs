@@ -52,7 +52,7 @@ impl fmt::Display for Sample {
 }
 
 /// What the columns of a [`Sample`] are.
-pub const COLUMNS: &str = "  median           quartiles           min .. max    n";
+pub const COLUMNS: &str = "  median           quartiles          min .. max    n";
 
 #[cfg(test)]
 mod tests {

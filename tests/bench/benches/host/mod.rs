@@ -7,6 +7,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
@@ -170,4 +171,13 @@ pub fn start() -> Result<Host, String> {
 
 fn flexmig_library() -> PathBuf {
     flexmig_cluster::build_dir().join("lib/slurm/job_submit_flexmig.so")
+}
+
+/// Slurm's log goes to stderr here. A line for each of a million calls is of no use; its writing to
+/// /dev/null stays part of the call.
+pub fn discard_log() {
+    if let Ok(null) = fs::File::options().write(true).open("/dev/null") {
+        // SAFETY: both are open descriptors; number 2 becomes a copy of the other.
+        unsafe { libc::dup2(null.as_raw_fd(), libc::STDERR_FILENO) };
+    }
 }
