@@ -29,15 +29,16 @@ pub fn measure(plan: &Plan) -> Result<Report, String> {
     let env = environment(&library)?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for round in 0..=plan.rounds {
-        let mut times = [Duration::ZERO; 2];
+        let mut times = [Vec::new(), Vec::new()];
         for turn in 0..2 * plan.processes {
             let preload = (turn + round) % 2 == 1;
-            times[usize::from(preload)] += start(&env, preload.then_some(&*library))?;
+            let time = start(&env, preload.then_some(&*library))?;
+            times[usize::from(preload)].push(time.as_secs_f64() * 1e6);
         }
-        // The first round fills caches.
+        // The first round fills caches. A process that had to wait for a CPU says nothing about us,
+        // so the middle one stands for the round.
         if round > 0 {
-            let [plain, preloaded] =
-                times.map(|time| time.as_secs_f64() * 1e6 / plan.processes as f64);
+            let [plain, preloaded] = times.map(|times| Sample::new(times).median());
             without.push(plain);
             with.push(preloaded);
         }
