@@ -34,11 +34,11 @@ build: ## build/lib/*.so, build/lib/slurm/*.so and build/bin/flexmig, as they ar
 	@sh scripts/check-preload build/lib/libflexmig_preload.so
 
 build-test: ## build/test: the plugins with fault injection, and mock-nvml as libnvidia-ml.so.1
-	$(CARGO) build $(PLUGINS) --features fault-injection
+	$(CARGO) build --profile fault $(PLUGINS) --features fault-injection
 	$(CARGO) build --package mock-nvml
 	@install -d build/test/lib/slurm
-	install -m 644 $(TARGET)/debug/libjob_submit_flexmig.so build/test/lib/slurm/job_submit_flexmig.so
-	install -m 644 $(TARGET)/debug/libgres_flexmig.so build/test/lib/slurm/gres_flexmig.so
+	install -m 644 $(TARGET)/fault/libjob_submit_flexmig.so build/test/lib/slurm/job_submit_flexmig.so
+	install -m 644 $(TARGET)/fault/libgres_flexmig.so build/test/lib/slurm/gres_flexmig.so
 	install -m 644 $(TARGET)/debug/libmock_nvml.so build/test/lib/libnvidia-ml.so.1
 
 lint: ## formatting, clippy and documentation, without a warning

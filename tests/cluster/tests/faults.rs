@@ -53,8 +53,8 @@ fn a_panic_in_init_or_in_the_settings_thread_leaves_slurmctld_running() {
     let job = cluster.sbatch("-n1 --gres=flexmig:1g.10gb:2", STAY);
     assert_eq!(list(variable(&shown(&job), "FLEXMIG_UUIDS")).len(), 2);
     assert_logged(&cluster.controller().log(), "init");
-    cluster.scontrol("reconfigure").ok();
-    assert!(cluster.controller().is_running());
+    cluster.reconfigure();
+    cluster.wait_ready();
 }
 
 #[test]
