@@ -16,6 +16,8 @@ srun -l bash -c '
     echo "leaf=$(at $FLEXMIG_UUIDS) parent=$parent bus_id=$bus_id"
 ' | sort -n
 echo ranks are done
+srun FLEXMIG bench allreduce -b 1M -e 16M -f 4
+echo all is done
 sleep 600
 "#;
 
@@ -33,13 +35,16 @@ fn main() {
 
     say("A user asks for four leaves:");
     println!("$ sbatch --gres=flexmig:4 train.sh");
-    let job = cluster.sbatch("--gres=flexmig:4 -J train", RANKS);
+    let flexmig = cluster.dir().join("bin/flexmig");
+    let script = RANKS.replace("FLEXMIG bench", &format!("{} bench", flexmig.display()));
+    let job = cluster.sbatch("--gres=flexmig:4 -J train", &script);
     print!("{}", job.messages);
     println!("Submitted batch job {}", job.id);
-    let output = job.wait_output("ranks are done");
+    let output = job.wait_output("all is done");
+    let (ranks, sums) = output.split_once("ranks are done\n").unwrap_or((&output, ""));
 
     say("Each rank has a leaf of its own:");
-    print!("{output}");
+    print!("{ranks}");
 
     say("What squeue shows:");
     let queue = show(
@@ -52,6 +57,9 @@ fn main() {
     say("What the node's administrator sees:");
     let node = job.info().get("NodeList").to_owned();
     show(cluster.flexmig(&node).args("leaves"));
+
+    say("The four ranks all-reduce over their leaves, through NCCL's plugin interface:");
+    print!("{}", sums.replace("all is done\n", ""));
 
     match check(&cluster, &job, &node, &output, &queue.stdout) {
         Ok(()) => println!("\ndemo: ok"),
@@ -94,6 +102,7 @@ fn check(
         })?;
         gpus.push(text("gpu_uuid"));
     }
+    ensure(output.contains("# wrong elements: 0 OK"), || "the all-reduce is wrong".to_owned())?;
     gpus.sort();
     gpus.dedup();
     ensure(gpus.len() == 2, || format!("the leaves are of {} GPUs, not of two", gpus.len()))
