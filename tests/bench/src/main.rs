@@ -78,8 +78,8 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
     let pick = |long, short| if quick { short } else { long };
     measure("filter", &|| filter::report(&dir.join("criterion")))?;
     measure("submit", &|| {
-        let rounds = pick(16, 2);
-        submit::measure(&submit::Plan { rounds, clients: 4, submissions: pick(100, 50) })
+        let rounds = pick(24, 2);
+        submit::measure(&submit::Plan { rounds, clients: 4, submissions: pick(60, 50) })
     })?;
     measure("start", &|| start::measure(&start::Plan { rounds: pick(10, 2), jobs: pick(16, 5) }))?;
     measure("preload", &|| {
@@ -92,9 +92,9 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
         })
     })?;
     measure("transport", &|| {
-        transport::measure(&transport::Plan { rounds: pick(10, 3), factor: pick(2, 8) })
+        transport::measure(&transport::Plan { rounds: pick(10, 3), factor: pick(4, 64) })
     })?;
     measure("allreduce", &|| allreduce::measure(pick(12, 3)))?;
-    println!("\nfigures: {}", summary.display());
+    println!("\nfigures: {}", summary.canonicalize().unwrap_or(summary).display());
     Ok(())
 }
