@@ -74,15 +74,29 @@ demo: setup build build-test ## a 2-node cluster on mock GPUs and a job over fou
 	sh scripts/demo
 
 install: build ## DESTDIR, PREFIX, SLURM_PLUGIN_DIR
-	install -d $(DESTDIR)$(SLURM_PLUGIN_DIR) $(DESTDIR)$(PREFIX)/bin \
-		$(DESTDIR)$(PREFIX)/share/doc/flexmig/conf
+	install -d $(DESTDIR)$(SLURM_PLUGIN_DIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/flexmig \
+		$(DESTDIR)$(PREFIX)/share/doc/flexmig/conf/systemd $(DESTDIR)$(PREFIX)/share/man/man1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 644 build/lib/slurm/job_submit_flexmig.so build/lib/slurm/gres_flexmig.so \
 		$(DESTDIR)$(SLURM_PLUGIN_DIR)
+	install -m 644 build/lib/libflexmig_preload.so build/lib/libnccl-net-flexmig.so \
+		$(DESTDIR)$(PREFIX)/lib/flexmig
 	install -m 755 build/bin/flexmig $(DESTDIR)$(PREFIX)/bin
 	install -m 644 README.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md) \
 		$(DESTDIR)$(PREFIX)/share/doc/flexmig
-	install -m 644 $(wildcard conf/*) $(DESTDIR)$(PREFIX)/share/doc/flexmig/conf
+	install -m 644 $(wildcard conf/*.*) $(DESTDIR)$(PREFIX)/share/doc/flexmig/conf
+	install -m 644 $(wildcard conf/systemd/*) $(DESTDIR)$(PREFIX)/share/doc/flexmig/conf/systemd
+	rm -rf build/generated && mkdir -p build/generated/man build/generated/completion
+	build/bin/flexmig generate man build/generated/man
+	build/bin/flexmig generate completion build/generated/completion
+	install -m 644 build/generated/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 build/generated/completion/flexmig.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/flexmig
+	install -m 644 build/generated/completion/_flexmig $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	install -m 644 build/generated/completion/flexmig.fish \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 clean: ## removes what was built; the roots stay
 	$(CARGO) clean
-	rm -rf build/lib build/bin build/test build/bench build/plugins.sha256
+	rm -rf build/lib build/bin build/test build/bench build/generated build/plugins.sha256
