@@ -1,6 +1,7 @@
 //! What ranks do.
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::{Rank, holdings, leave, or_exit, plugin, publish};
@@ -142,10 +143,16 @@ pub fn exchange(rank: &Rank, ranks: usize, argument: &str) {
     or_exit(Traffic { count, limit, window, seed }.run(rank, ranks));
     // Nobody leaves before all are through: a closed end is an error for the other.
     publish(&rank.directory.join(format!("through-{}", rank.rank)), b"");
-    let all = |rank_number: usize| rank.directory.join(format!("through-{rank_number}")).exists();
+    for other in 0..ranks {
+        await_file(rank, &format!("through-{other}"));
+    }
+}
+
+/// Waits for a word from another rank.
+fn await_file(rank: &Rank, name: &str) {
     let start = Instant::now();
-    while !(0..ranks).all(all) {
-        assert!(start.elapsed() < Duration::from_secs(60), "the other ranks are not through");
+    while !rank.directory.join(name).exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "rank {}: no {name}", rank.rank);
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -154,21 +161,10 @@ pub fn exchange(rank: &Rank, ranks: usize, argument: &str) {
 /// behind, as a DataLoader's worker would. Leaves by `EXIT_REMOTE`, all closed.
 pub fn forever(rank: &Rank, ranks: usize, argument: &str, before: (usize, usize)) {
     if argument.starts_with("child") {
-        // SAFETY: the child only sleeps.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: plain system calls; the test ends it by its number.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, 0);
-                libc::sleep(600);
-                libc::_exit(0);
-            }
-        }
-        publish(&rank.directory.join("child"), child.to_string().as_bytes());
+        leave_a_child(rank);
     }
-    let seed = argument.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte));
-    // Mostly short messages, or mostly long ones.
-    let limit = if seed.is_multiple_of(2) { 64 << 10 } else { 8 << 20 };
+    // Mostly short messages, or mostly long ones: the same on both sides.
+    let limit = if argument.ends_with(['0', '2', '4', '6', '8']) { 64 << 10 } else { 8 << 20 };
     let traffic = Traffic { count: u64::MAX / 2, limit, window: 8, seed: 99 };
     match traffic.run(rank, ranks) {
         Err(REMOTE) => {
@@ -177,6 +173,24 @@ pub fn forever(rank: &Rank, ranks: usize, argument: &str, before: (usize, usize)
             leave(EXIT_REMOTE)
         }
         other => panic!("the other side was killed, and: {other:?}"),
+    }
+}
+
+/// Forks a child that lives as long as the ranks' folder does.
+fn leave_a_child(rank: &Rank) {
+    let path = CString::new(rank.directory.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the child calls only async-signal-safe functions.
+    unsafe {
+        if libc::fork() == 0 {
+            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+            for output in 0..3 {
+                libc::close(output);
+            }
+            while libc::access(path.as_ptr(), libc::F_OK) == 0 {
+                libc::usleep(20_000);
+            }
+            libc::_exit(0);
+        }
     }
 }
 
@@ -220,14 +234,10 @@ pub fn too_long(rank: &Rank) {
         let data = vec![7; 1000];
         or_exit(rank.plugin.isend(rank.send, &data));
         publish(&rank.directory.join("sent"), b"");
-        while !rank.directory.join("seen").exists() {
-            std::thread::yield_now();
-        }
+        await_file(rank, "seen");
         return;
     }
-    while !rank.directory.join("sent").exists() {
-        std::thread::yield_now();
-    }
+    await_file(rank, "sent");
     let mut data = vec![0xee; 1000];
     let outcome = loop {
         match rank.plugin.irecv(rank.recv, &mut data[..999]) {
@@ -269,9 +279,7 @@ pub fn gibibyte(rank: &Rank) {
     };
     assert_eq!(size, SIZE);
     if rank.rank == 0 {
-        while !rank.directory.join("seen").exists() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        await_file(rank, "seen");
     } else {
         check(&data, 3);
         publish(&rank.directory.join("seen"), b"");

@@ -4,8 +4,8 @@
 //! They suit every version, but NCCL 2.31 and later on a driver of CUDA 13 or later
 //! supports MIG by itself: there, what was set to relabel stands in the way. So for
 //! such a process, and only in a job that relabels (`FLEXMIG_MODE`), the variables
-//! below read as unset, if they are listed in `FLEXMIG_NCCL_SET`: the names that
-//! gres/flexmig set in this job. What the user set is never in that list, and stays.
+//! below read as unset, if they have the value that `FLEXMIG_NCCL_SET` lists for them:
+//! `NAME=value` pairs that gres/flexmig set in this job. What the user set stays.
 //! Everything else is the environment's own answer.
 //!
 //! The preload library must stop relabelling in the same process: it is told through
@@ -49,11 +49,12 @@ fn goes_native(facts: &Facts) -> bool {
         && facts.driver.is_some_and(|version| version >= NATIVE_DRIVER)
 }
 
-/// The names that read as unset.
-fn hidden(list: Option<&str>) -> Vec<&'static CStr> {
+/// The names that read as unset: their value is the one that is listed.
+fn hidden(list: Option<&str>, env: impl Fn(&str) -> Option<String>) -> Vec<&'static CStr> {
     let listed = |name: &&CStr| {
-        let words = list.unwrap_or_default().split(',');
-        words.map(str::trim).any(|word| word.as_bytes() == name.to_bytes())
+        let pairs = list.unwrap_or_default().split(',').filter_map(|pair| pair.split_once('='));
+        let ours = pairs.filter(|(listed, _)| listed.as_bytes() == name.to_bytes());
+        ours.into_iter().any(|(name, value)| env(name).as_deref() == Some(value))
     };
     NOT_IN_NATIVE.into_iter().filter(listed).collect()
 }
@@ -71,7 +72,7 @@ fn start(major: u8, minor: u8) {
     }
     let native = goes_native(&facts) && preload_steps_aside();
     let list = std::env::var("FLEXMIG_NCCL_SET").ok();
-    let names = if native { hidden(list.as_deref()) } else { Vec::new() };
+    let names = if native { hidden(list.as_deref(), |name| std::env::var(name).ok()) } else { Vec::new() };
     if native {
         log::info(format_args!(
             "NCCL {major}.{minor} on a driver of CUDA {}: native mode instead of {}: without {names:?}",
@@ -221,10 +222,17 @@ mod tests {
 
     #[test]
     fn only_what_gres_set_is_hidden() {
-        let all = "NCCL_P2P_DISABLE, NCCL_TOPO_FILE,NCCL_NVLS_ENABLE";
-        assert_eq!(hidden(Some(all)), [c"NCCL_P2P_DISABLE", c"NCCL_TOPO_FILE"]);
-        assert!(hidden(None).is_empty());
-        assert!(hidden(Some("NCCL_P2P_DISABLED,PATH,")).is_empty());
+        let env = |name: &str| match name {
+            "NCCL_P2P_DISABLE" | "NCCL_NVLS_ENABLE" => Some("1".to_owned()),
+            "NCCL_TOPO_FILE" => Some("/run/topo.xml".to_owned()),
+            "NCCL_CUMEM_ENABLE" => Some("the user's".to_owned()),
+            _ => None,
+        };
+        let all = "NCCL_P2P_DISABLE=1,NCCL_TOPO_FILE=/run/topo.xml,NCCL_NVLS_ENABLE=1,\
+                   NCCL_CUMEM_ENABLE=0,NCCL_P2P_LEVEL=SYS";
+        assert_eq!(hidden(Some(all), env), [c"NCCL_P2P_DISABLE", c"NCCL_TOPO_FILE"]);
+        assert!(hidden(None, env).is_empty());
+        assert!(hidden(Some("NCCL_P2P_DISABLED=1,NCCL_P2P_DISABLE,PATH=,"), env).is_empty());
     }
 
     #[test]
