@@ -94,47 +94,75 @@ impl Surroundings {
         beside.with_file_name(flexmig_core::probe::FILE_NAME)
     }
 
-    /// The Slurm name of this node: slurmd's `-N`, `SLURMD_NODENAME`, the node whose
-    /// `NodeHostname` this host is, else the host name up to the first dot.
+    /// The Slurm name of this node: slurmd's `-N`, else (in other programs) `SLURMD_NODENAME`, the
+    /// node whose `NodeHostname` this host is, the one that is called `localhost`, else the host
+    /// name up to the first dot. slurmd does not look at the variable, and its environment may be
+    /// that of a job of another cluster.
     pub fn node_name(&self, conf: &SlurmConf, hostname: &str) -> String {
         let given = self.option('N').and_then(|name| name.into_string().ok());
+        let variable = || self.slurmd_nodename.clone().filter(|_| !self.is_slurmd());
+        let of_host = |host| conf.nodes_of_host(host).first().map(|&name| name.to_owned());
         let short = hostname.split('.').next().unwrap_or(hostname);
         given
-            .or_else(|| self.slurmd_nodename.clone())
-            .or_else(|| conf.nodes_of_host(hostname).first().map(|&name| name.to_owned()))
+            .or_else(variable)
+            .or_else(|| of_host(hostname))
+            .or_else(|| of_host("localhost"))
             .unwrap_or_else(|| short.to_owned())
+    }
+
+    /// Whether this slurmd only prints what it finds (`-G`) and ends, beside another that works.
+    pub fn only_prints(&self) -> bool {
+        self.is_slurmd() && self.letters().iter().any(|&(letter, _)| letter == b'G')
+    }
+
+    fn is_slurmd(&self) -> bool {
+        self.program().as_deref() == Some("slurmd")
+    }
+
+    /// The name of this program. Debian's are called slurmd-wlm and slurmctld-wlm.
+    fn program(&self) -> Option<String> {
+        let name = Path::new(self.command_line.first()?).file_name()?.to_string_lossy();
+        Some(name.strip_suffix("-wlm").unwrap_or(&name).to_owned())
     }
 
     /// The value of a one-letter option, if this process is slurmctld or slurmd. The last counts.
     fn option(&self, letter: char) -> Option<OsString> {
-        let (program, arguments) = self.command_line.split_first()?;
-        let name = Path::new(program).file_name()?.to_string_lossy().into_owned();
-        // Debian's programs are called slurmd-wlm and slurmctld-wlm.
-        let with_value = match name.strip_suffix("-wlm").unwrap_or(&name) {
-            "slurmctld" => "fLn",
-            "slurmd" => "dfLnN",
-            _ => return None,
+        let found =
+            self.letters().into_iter().rfind(|&(l, value)| l == letter as u8 && value.is_some());
+        found.and_then(|(_, value)| value).map(OsStr::to_owned)
+    }
+
+    /// The one-letter options of slurmctld or slurmd with their values, as getopt reads them.
+    fn letters(&self) -> Vec<(u8, Option<&OsStr>)> {
+        // Letters with a value, and those whose value can only stand in the same word.
+        let (with_value, attached_only): (&[u8], &[u8]) = match self.program().as_deref() {
+            Some("slurmctld") => (b"fLn", b""),
+            Some("slurmd") => (b"dfLnN", b"F"),
+            _ => return Vec::new(),
         };
-        let mut found = None;
-        let mut arguments = arguments.iter();
+        let mut found = Vec::new();
+        let mut arguments = self.command_line.iter().skip(1);
         while let Some(argument) = arguments.next() {
             let bytes = argument.as_bytes();
             if bytes == b"--" {
                 break;
             }
             let is_letters = bytes.starts_with(b"-") && !bytes.starts_with(b"--");
-            let Some(letters) = bytes.get(1..).filter(|_| is_letters) else { continue };
             // Letters without a value may stand in one word: -Dvvf FILE, -DfFILE.
-            let Some(at) = letters.iter().position(|&b| with_value.contains(b as char)) else {
-                continue;
-            };
-            let attached = &letters[at + 1..];
-            let value = match attached {
-                [] => arguments.next().cloned(),
-                attached => Some(OsStr::from_bytes(attached).to_owned()),
-            };
-            if letters[at] == letter as u8 {
-                found = value.or(found);
+            let mut letters = bytes.get(1..).filter(|_| is_letters).unwrap_or_default();
+            while let Some((&letter, rest)) = letters.split_first() {
+                let attached = (!rest.is_empty()).then(|| OsStr::from_bytes(rest));
+                letters = rest;
+                let value = if with_value.contains(&letter) {
+                    letters = &[];
+                    attached.or_else(|| arguments.next().map(OsString::as_os_str))
+                } else if attached_only.contains(&letter) {
+                    letters = &[];
+                    attached
+                } else {
+                    None
+                };
+                found.push((letter, value));
             }
         }
         found
@@ -147,11 +175,11 @@ pub fn hostname() -> String {
     name.trim().to_owned()
 }
 
-/// slurmd's spool directory on this node, `%n` and `%h` replaced.
+/// slurmd's spool directory on this node, `%n` and `%h` replaced, each once as in Slurm.
 pub fn spool_dir(conf: &SlurmConf, node_name: &str, hostname: &str) -> PathBuf {
     let pattern = conf.get("SlurmdSpoolDir").unwrap_or(DEFAULT_SPOOL_DIR);
     let short = hostname.split('.').next().unwrap_or(hostname);
-    pattern.replace("%h", short).replace("%n", node_name).into()
+    pattern.replacen("%h", short, 1).replacen("%n", node_name, 1).into()
 }
 
 /// The index file of a node: in policy's `state_dir`, else in slurmd's spool directory.
@@ -195,6 +223,8 @@ mod tests {
             ("slurmd -- -f /a", "/env/slurm.conf"),
             ("slurmd -f", "/env/slurm.conf"),
             ("slurmd --conf-server x -Nf", "/env/slurm.conf"),
+            ("slurmd -ZFf -f /a", "/a"),
+            ("slurmd -F -f /a", "/a"),
             ("slurmdbd -f /a", "/env/slurm.conf"),
             ("flexmig -f /a", "/env/slurm.conf"),
             ("", "/env/slurm.conf"),
@@ -240,6 +270,10 @@ mod tests {
         assert_eq!(with("flexmig").node_name(&conf, "other.example.org"), "other");
         let in_job = Surroundings { slurmd_nodename: Some("n2".into()), ..with("flexmig") };
         assert_eq!(in_job.node_name(&conf, "host"), "n2");
+        let nested = Surroundings { slurmd_nodename: Some("outer".into()), ..with("slurmd -D") };
+        assert_eq!(nested.node_name(&conf, "host"), "n1", "slurmd does not look at the variable");
+        let local = SlurmConf::parse("f", b"NodeName=localhost", &mut |_| Ok(vec![]));
+        assert_eq!(with("slurmd").node_name(&local, "box.example.org"), "localhost");
         let mut policy = Policy::default();
         let path = |policy: &Policy, conf: &SlurmConf| {
             index_file_path(policy, conf, "n2", "host.example.org")
@@ -248,8 +282,24 @@ mod tests {
         assert_eq!(path(&policy, &conf), Path::new(expected));
         let expected = "/var/spool/slurmd/flexmig-indices-n2.toml";
         assert_eq!(path(&policy, &SlurmConf::default()), Path::new(expected));
+        let twice = SlurmConf::parse("f", b"SlurmdSpoolDir=/%h/%n/%n", &mut |_| Ok(vec![]));
+        assert_eq!(spool_dir(&twice, "n2", "host"), Path::new("/host/n2/%n"), "as Slurm has it");
         policy.node.state_dir = Some("/state".into());
         assert_eq!(path(&policy, &conf), Path::new("/state/flexmig-indices-n2.toml"));
+    }
+
+    #[test]
+    fn a_slurmd_that_only_prints_is_known() {
+        for only_prints in
+            ["slurmd -G", "/usr/sbin/slurmd-wlm -vG", "slurmd -GN n1", "slurmd -D -vvG"]
+        {
+            assert!(with(only_prints).only_prints(), "{only_prints}");
+        }
+        for works in
+            ["slurmd", "slurmd -D", "slurmd -N -G", "slurmd -NG", "slurmd -FG", "flexmig -G"]
+        {
+            assert!(!with(works).only_prints(), "{works}");
+        }
     }
 
     #[test]
