@@ -14,7 +14,7 @@ PLUGINS := --package flexmig-slurm-plugin --package flexmig-gres-mig
 CLUSTER_TESTS := $(CARGO) test --package flexmig-cluster --no-fail-fast
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build build-test lint test test-matrix wheels roots bench demo install clean
+.PHONY: help setup build build-test lint test test-matrix wheels roots bench bench-setup demo install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -48,6 +48,7 @@ lint: ## formatting, clippy and documentation, without a warning
 
 test: setup build build-test ## all tests; those on a cluster use the installed Slurm
 	$(CARGO) test --workspace --exclude flexmig-cluster --no-fail-fast
+	sh tests/gpu/check
 	$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS)
 
 wheels: ## published NCCL binaries for the preload tests: build/wheels (900 MB of downloads)
@@ -66,6 +67,9 @@ test-matrix: setup build build-test roots ## the cluster tests on other releases
 			$(CARGO) test --package slurm-sys --test layout_check; \
 		sha256sum --check --quiet build/plugins.sha256; \
 	done
+
+bench-setup: ## what the transport is compared with: UCX, Open MPI, PyTorch (Debian packages)
+	@sh scripts/bench-setup
 
 bench: setup build build-test ## timings side by side, and build/bench/summary.json
 	sh scripts/bench

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static double operations(float *from, float *to, int count, int times) {
+static double operations(float *data, int count, int times) {
     MPI_Barrier(MPI_COMM_WORLD);
     double start = MPI_Wtime();
     for (int i = 0; i < times; i++)
-        MPI_Allreduce(from, to, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        MPI_Allreduce(MPI_IN_PLACE, data, count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
     double own = (MPI_Wtime() - start) / times, slowest;
     MPI_Allreduce(&own, &slowest, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     return slowest;
@@ -23,21 +23,22 @@ int main(int argc, char **argv) {
     int rank, ranks, length, count = argc == 2 ? atoi(argv[1]) / 4 : 0;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    float *from = calloc(count + 1, sizeof *from), *to = calloc(count + 1, sizeof *to);
-    if (count <= 0 || !from || !to) {
+    float *data = calloc(count > 0 ? count : 1, sizeof *data);
+    if (count <= 0 || !data) {
         fprintf(stderr, "usage: mpi_allreduce BYTES (a multiple of 4)\n");
         MPI_Abort(MPI_COMM_WORLD, 2);
         return 2;
     }
-    for (int i = 0; i < count; i++)
-        from[i] = to[i] = (float)(i % 1021 + rank);
-    operations(from, to, count, 2);
-    double once = operations(from, to, count, 2);
+    operations(data, count, 2);
+    double once = operations(data, count, 2);
     int times = once < 0.05 ? (int)(0.2 / once) : 4;
-    double time = operations(from, to, count, times);
+    double time = operations(data, count, times);
+    for (int i = 0; i < count; i++)
+        data[i] = (float)(i % 1021 + rank);
+    operations(data, count, 1);
     long wrong = 0, all;
     for (int i = 0; i < count; i++)
-        wrong += to[i] != (float)(ranks * (i % 1021) + ranks * (ranks - 1) / 2);
+        wrong += data[i] != (float)(ranks * (i % 1021) + ranks * (ranks - 1) / 2);
     MPI_Reduce(&wrong, &all, 1, MPI_LONG, MPI_SUM, 0, MPI_COMM_WORLD);
     char version[MPI_MAX_LIBRARY_VERSION_STRING];
     MPI_Get_library_version(version, &length);
