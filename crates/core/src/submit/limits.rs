@@ -319,12 +319,13 @@ fn smaller(site: &Site, scope: &Scope, job: &Job, demand: &Demand) -> String {
         };
         let all = node_count(scope);
         let unit = demand.unit;
-        return match (1..=all).find(|&nodes| most(nodes) >= tasks) {
-            Some(nodes) => format!("type {}", demand.form(job, nodes, unit)),
-            None => match most(all) {
-                0 => "ask for fewer leaves or CPUs per task".to_owned(),
-                tasks => format!("type at most -n {tasks} {}", demand.form(job, all, unit)),
-            },
+        return match most(all) {
+            enough if enough >= tasks => {
+                let nodes = fewest(all, |nodes| most(nodes) >= tasks);
+                format!("type {}", demand.form(job, nodes, unit))
+            }
+            0 => "ask for fewer leaves or CPUs per task".to_owned(),
+            tasks => format!("type at most -n {tasks} {}", demand.form(job, all, unit)),
         };
     }
     let per_node = site.submit.max_leaves_per_node.unwrap_or(u64::MAX);
@@ -351,6 +352,21 @@ fn smaller(site: &Site, scope: &Scope, job: &Job, demand: &Demand) -> String {
             None => "leave flexmig out".to_owned(),
         },
     }
+}
+
+/// The least number from 1 to `all` that is enough, where `all` is and more is never less. In few
+/// looks, as slurmctld waits for the answer.
+fn fewest(all: u64, enough: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (1, all);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if enough(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    high
 }
 
 /// What to type where the leaves fit but the CPUs do not.
@@ -397,4 +413,22 @@ fn most(scope: &Scope, kind: Option<&str>, per_node: u64, per_job: u64) -> Optio
 fn node_count(scope: &Scope) -> u64 {
     let nodes = |offer: &Offer| offer.classes.iter().map(|class| class.nodes).sum();
     scope.offers().map(nodes).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fewest;
+
+    #[test]
+    fn the_fewest_is_found_in_few_looks() {
+        for (all, least) in [(1, 1), (2, 1), (2, 2), (7, 3), (65_536, 65_535)] {
+            let looks = std::cell::Cell::new(0);
+            let enough = |nodes| {
+                looks.set(looks.get() + 1);
+                nodes >= least
+            };
+            assert_eq!(fewest(all, enough), least);
+            assert!(looks.get() <= 16);
+        }
+    }
 }

@@ -101,7 +101,15 @@ impl Site {
         };
         let mut offers = names(list).map(|name| self.offers.get(name).unwrap_or(&self.all));
         let first = offers.next().unwrap_or(&self.all);
-        Scope { first, others: offers.collect(), list: Some(list) }
+        // Each once: a user may write a list of any length, and what follows compares all with all.
+        let mut others: Vec<&Offer> = Vec::new();
+        for offer in offers {
+            let same = |known: &Offer| std::ptr::eq(known, offer);
+            if !same(first) && !others.iter().any(|known| same(known)) {
+                others.push(offer);
+            }
+        }
+        Scope { first, others, list: Some(list) }
     }
 
     /// All nodes.

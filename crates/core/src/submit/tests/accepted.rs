@@ -282,3 +282,16 @@ fn notes_are_cut_to_their_size() {
     let note = accepted(&site, &gres(&request)).note;
     assert!(note.len() <= NOTE_MAX && note.ends_with("... why=exact]"), "{note}");
 }
+
+#[test]
+fn a_partition_that_is_named_often_is_looked_at_once() {
+    let site = site(CLUSTER, "");
+    let list = "small,mixed,new,other,".repeat(20_000);
+    assert_eq!(
+        site.scope(Some(&list)).offers().count(),
+        3,
+        "small, mixed, and any for the unknown"
+    );
+    let often = accepted(&site, &in_partition(&list, "flexmig:2"));
+    assert_eq!(often, accepted(&site, &in_partition("small,mixed,new", "flexmig:2")));
+}
