@@ -64,8 +64,12 @@ impl Plugin {
             let code = match net {
                 Net::V6(net) => ((*net).init)(None),
                 Net::V8(net) => ((*net).init)(None),
-                Net::V11(net) => ((*net).init)(&mut context, 7, std::ptr::null(), None, std::ptr::null()),
-                Net::V12(net) => ((*net).init)(&mut context, 7, std::ptr::null(), None, std::ptr::null()),
+                Net::V11(net) => {
+                    ((*net).init)(&mut context, 7, std::ptr::null(), None, std::ptr::null())
+                }
+                Net::V12(net) => {
+                    ((*net).init)(&mut context, 7, std::ptr::null(), None, std::ptr::null())
+                }
             };
             assert_eq!(code, 0, "init");
             Self { net, context }
@@ -96,12 +100,8 @@ impl Plugin {
             match self.net {
                 Net::V6(net) => ((*net).connect)(0, place, &mut comm),
                 Net::V8(net) => ((*net).connect)(0, place, &mut comm, &mut device),
-                Net::V11(net) => {
-                    ((*net).connect)(self.context, 0, place, &mut comm, &mut device)
-                }
-                Net::V12(net) => {
-                    ((*net).connect)(self.context, 0, place, &mut comm, &mut device)
-                }
+                Net::V11(net) => ((*net).connect)(self.context, 0, place, &mut comm, &mut device),
+                Net::V12(net) => ((*net).connect)(self.context, 0, place, &mut comm, &mut device),
             }
         };
         assert!(device.is_null());

@@ -4,8 +4,8 @@ use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use crate::{Rank, holdings, leave, or_exit, plugin, publish};
 use crate::{EXIT_REMOTE, REMOTE};
+use crate::{Rank, holdings, leave, or_exit, plugin, publish};
 
 /// A small generator, the same in every process with the same seed.
 pub struct Random(u64);

@@ -72,7 +72,8 @@ fn start(major: u8, minor: u8) {
     }
     let native = goes_native(&facts) && preload_steps_aside();
     let list = std::env::var("FLEXMIG_NCCL_SET").ok();
-    let names = if native { hidden(list.as_deref(), |name| std::env::var(name).ok()) } else { Vec::new() };
+    let names =
+        if native { hidden(list.as_deref(), |name| std::env::var(name).ok()) } else { Vec::new() };
     if native {
         log::info(format_args!(
             "NCCL {major}.{minor} on a driver of CUDA {}: native mode instead of {}: without {names:?}",
