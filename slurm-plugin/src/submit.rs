@@ -36,14 +36,23 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
     }
 }
 
-/// Whether any request string of the job can concern us: all that is done about other jobs.
+/// Longest text that Slurm accepts in the request strings and in the list of partitions
+/// (`_test_job_desc_fields`, 22.05 to 26.05). It looks only after its plugins.
+const LONGEST: usize = 1024;
+
+/// Whether any request string of the job can concern us: all that is done about other jobs. What
+/// Slurm refuses for its length in any case is left to it, as slurmctld waits for us with its
+/// locks held and a user can send megabytes.
 pub(crate) fn mentions_leaves(job: &JobDesc<'_>) -> bool {
-    let mentions =
-        |text: Option<Cow<'_, str>>| text.is_some_and(|text| request::mentions(text.as_bytes()));
-    mentions(job.tres_per_node())
-        || mentions(job.tres_per_task())
-        || mentions(job.tres_per_job())
-        || mentions(job.tres_per_socket())
+    let tres =
+        [job.tres_per_node(), job.tres_per_task(), job.tres_per_job(), job.tres_per_socket()];
+    let mentions = |text: &Cow<'_, str>| request::mentions(text.as_bytes());
+    // Characters are never more than Slurm's bytes, also where they stand for broken UTF-8.
+    let too_long =
+        |text: &Cow<'_, str>| text.len() > LONGEST && text.chars().nth(LONGEST).is_some();
+    tres.iter().flatten().any(mentions)
+        && !tres.iter().flatten().any(too_long)
+        && !job.partition().as_ref().is_some_and(too_long)
 }
 
 /// What differs between releases.
@@ -198,5 +207,21 @@ mod tests {
         assert!(!overcommit(Some(4), Some(8), Some(32)));
         assert!(!overcommit(Some(4), None, None));
         assert!(!overcommit(None, Some(8), Some(1)));
+    }
+
+    #[test]
+    fn what_slurm_finds_too_long_is_left_to_it() {
+        let Some(slurm) = slurm_sys::testing::slurm() else { return };
+        let concerns = |request: &str, partition: &str| {
+            let test = slurm_sys::testing::TestJob::new(slurm)
+                .with_text("tres_per_node", request)
+                .with_text("partition", partition);
+            // SAFETY: a description of ours, which lives as long as the view.
+            mentions_leaves(&unsafe { JobDesc::from_raw(slurm, test.as_ptr()) }.unwrap())
+        };
+        assert!(concerns("gres:flexmig:1", "small"));
+        assert!(concerns("gres:flexmig:1", &"x".repeat(LONGEST)));
+        assert!(!concerns("gres:flexmig:1", &"x".repeat(LONGEST + 1)));
+        assert!(!concerns(&"gres:flexmig:1,".repeat(1000), "small"));
     }
 }
