@@ -60,7 +60,7 @@ impl End {
     }
 
     fn irecv(&self, data: &mut [u8]) -> Option<*mut c_void> {
-        let mut request = 1 as *mut c_void;
+        let mut request: *mut c_void = std::ptr::without_provenance_mut(1);
         let (mut place, mut len, mut tag) = (data.as_mut_ptr().cast(), data.len(), 0);
         let none = std::ptr::null_mut();
         // SAFETY: the buffer outlives the request.

@@ -140,7 +140,7 @@ impl Plugin {
         let mut place = data.as_mut_ptr().cast();
         let (mut len, mut tag, mut handle, mut size) = (data.len() as i32, 0, NULL, data.len());
         // NCCL's hint that it does not wait for the completion.
-        let mut request = 1 as *mut c_void;
+        let mut request: *mut c_void = std::ptr::without_provenance_mut(1);
         let none = std::ptr::null_mut();
         // SAFETY: the caller keeps the buffer.
         let code = unsafe {

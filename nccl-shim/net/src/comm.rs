@@ -61,9 +61,12 @@ impl Comm {
     }
 
     /// `test`: the number of bytes if the request is over. It is then free.
+    ///
+    /// # Safety
+    /// `request` must be one of this connection's, in flight.
     #[inline]
-    pub fn test(&mut self, request: *mut Request) -> Result<Option<usize>> {
-        // SAFETY: `request` points into `self.queue`, as its owner is `self`.
+    pub unsafe fn test(&mut self, request: *mut Request) -> Result<Option<usize>> {
+        // SAFETY: the caller's: it points into `self.queue`.
         if unsafe { (*request).state } != State::Done {
             self.still_good()?;
             self.progress()?;

@@ -32,7 +32,12 @@ pub fn install_hook() {
 }
 
 fn report(info: &PanicHookInfo<'_>) {
-    let message = info.payload_as_str().unwrap_or("panic without a message");
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic without a message");
     let (file, line) = info.location().map_or(("?", 0), |at| (at.file(), at.line()));
     log::error(format_args!(
         "internal error: {message} (line {line} of {file}): NCCL ends this communicator: please \

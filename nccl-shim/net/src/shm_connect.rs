@@ -238,7 +238,8 @@ impl Accepting {
         let readable =
             single_copy != 0 && config.single_copy && single_copy::probe(pid, address, value);
         let (fetch, ring) = match readable {
-            true => single_copy::measure(pid, data, memory.data(), SAMPLE),
+            // SAFETY: every ring is at least as long as the sample.
+            true => unsafe { single_copy::measure(pid, data, memory.data(), SAMPLE) },
             false => (0, 0),
         };
         let answer = words_to_bytes([HELLO, u64::from(readable), fetch, ring, 0, 0]);

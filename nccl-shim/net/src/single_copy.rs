@@ -36,7 +36,10 @@ pub fn probe(pid: i32, address: u64, expected: u64) -> bool {
 /// The profile that a connection starts with: nanoseconds per MiB for reading
 /// `len` bytes at `address` of the sender, and for copying them out of the ring,
 /// which both have mapped. Best of a few.
-pub fn measure(pid: i32, address: u64, ring: *const u8, len: usize) -> (u64, u64) {
+///
+/// # Safety
+/// `ring` must be readable for `len` bytes.
+pub unsafe fn measure(pid: i32, address: u64, ring: *const u8, len: usize) -> (u64, u64) {
     let mut scratch = vec![0u8; len];
     let mut best = [u64::MAX; 2];
     for _ in 0..3 {
@@ -48,7 +51,7 @@ pub fn measure(pid: i32, address: u64, ring: *const u8, len: usize) -> (u64, u64
         }
         best[0] = best[0].min(start.elapsed().as_nanos() as u64);
         let start = Instant::now();
-        // SAFETY: the ring is at least this long.
+        // SAFETY: the caller vouches for `ring`.
         unsafe { copy::forward(scratch.as_mut_ptr(), ring, len) };
         best[1] = best[1].min(start.elapsed().as_nanos() as u64);
     }
@@ -266,7 +269,7 @@ mod tests {
     const LEN: usize = (3 << 20) + 77;
 
     fn message() -> Vec<u8> {
-        (0..LEN).map(|i| (i * 7 >> 5) as u8).collect()
+        (0..LEN).map(|i| ((i * 7) >> 5) as u8).collect()
     }
 
     fn me() -> i32 {

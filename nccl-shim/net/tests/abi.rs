@@ -99,7 +99,7 @@ fn version_12() {
 #[test]
 fn wrong_arguments_are_errors() {
     let net: &v8::Net = symbol(c"ncclNetPlugin_v8");
-    let mut comm = 1 as *mut c_void;
+    let mut comm: *mut c_void = std::ptr::without_provenance_mut(1);
     let mut handle = [0u8; 128];
     let place = handle.as_mut_ptr().cast();
     let none = std::ptr::null_mut();

@@ -105,9 +105,10 @@ unsafe extern "C" fn init(
     _profiler: *const c_void,
 ) -> Code {
     match super::init("v11 and later", logger) {
-        // SAFETY: NCCL's out parameter.
         SUCCESS => {
-            fence("init", || unsafe { super::put(context, (&raw const CONTEXT).cast_mut().cast()) })
+            let ours = (&raw const CONTEXT).cast_mut().cast();
+            // SAFETY: NCCL's out parameter.
+            fence("init", || unsafe { super::put(context, ours) })
         }
         code => code,
     }

@@ -90,6 +90,9 @@ unsafe extern "C" fn connect(
 }
 
 /// `accept` with a device handle, which is left alone: null.
+///
+/// # Safety
+/// As NCCL calls it.
 pub unsafe extern "C" fn accept(listener: *mut c_void, comm: Out, _device_handle: Out) -> Code {
     // SAFETY: NCCL's pointers, passed on.
     unsafe { super::accept(listener, comm) }

@@ -1,4 +1,5 @@
 //! Starting ranks and waiting for them.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
