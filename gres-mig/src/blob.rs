@@ -18,6 +18,7 @@ use flexmig_core::policy::{self, Verify};
 use flexmig_core::profile::Profile;
 use serde::{Deserialize, Serialize};
 
+use crate::nccl::Nccl;
 use crate::node::{Index, Node};
 
 const MAGIC: &[u8; 8] = b"FLEXMIG\0";
@@ -57,6 +58,8 @@ struct WireNode {
     verify_nvml: bool,
     nvml_library: PathBuf,
     root: PathBuf,
+    #[serde(default)]
+    nccl: Nccl,
     parents: Vec<Parent>,
     indices: Vec<WireIndex>,
 }
@@ -118,6 +121,7 @@ pub fn encode(node: &Node) -> Result<Vec<u8>, serde_json::Error> {
         verify_nvml: node.policy.verify == Verify::Nvml,
         nvml_library: node.policy.nvml_library.clone(),
         root: node.policy.root.clone(),
+        nccl: node.nccl.clone(),
         parents,
         indices,
     })?;
@@ -174,6 +178,7 @@ pub fn decode(block: &[u8]) -> Result<Node, BlobError> {
             root: wire.root,
             ..policy::Node::default()
         },
+        nccl: wire.nccl,
         indices: indices.collect::<Result<_, BlobError>>()?,
     })
 }
@@ -190,6 +195,8 @@ mod tests {
             Index { kind: Some("1g.10gb".into()), leaf: None, gone: Some("MIG-x".into()) };
         sent.policy.verify = Verify::Files;
         sent.policy.bind_tasks = false;
+        sent.nccl.mode = flexmig_core::nccl::Choice::RelabelP2p;
+        sent.nccl.topology = Some("/run/flexmig/topo-n1.xml".into());
         let block = encode(&sent).unwrap();
         assert_eq!(decode(&block), Ok(sent));
     }

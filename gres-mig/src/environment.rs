@@ -11,6 +11,7 @@
 //! | `FLEXMIG_LOCAL_RANK` | removed | removed | kept | removed |
 //! | `FLEXMIG_BOUND` | kept | kept | kept | removed |
 //! | `FLEXMIG_REQUEST` | kept | kept | kept | removed |
+//! | `FLEXMIG_MODE`, `NCCL_`, `LD_PRELOAD` | see [`flexmig_core::nccl::settings`] | as job | `NCCL_HOSTID` | removed if ours |
 //! | `SLURM_TRES_BIND` | ours, see [`grant`] | kept | kept | removed if ours (also `SLURMD_`) |
 //!
 //! A leaf's place in every list is its rank: ascending index. The two `_VISIBLE_DEVICES` always
@@ -18,6 +19,7 @@
 //! the leaves. What gres/gpu granted in the same call stays in front.
 
 use flexmig_core::leaf::Leaf;
+use flexmig_core::nccl::settings;
 
 /// Slurm binds each task of a step to one leaf when srun finds this value.
 pub const TRES_BIND: &str = "gres/flexmig:per_task:1";
@@ -42,6 +44,15 @@ pub enum Edit {
     Set(&'static str, String),
     /// Removes a variable that is there.
     Unset(&'static str),
+}
+
+impl From<settings::Edit> for Edit {
+    fn from((name, value): settings::Edit) -> Edit {
+        match value {
+            Some(value) => Edit::Set(name, value),
+            None => Edit::Unset(name),
+        }
+    }
 }
 
 /// Whose environment it is.
@@ -153,6 +164,7 @@ pub fn withdraw(env: Lookup<'_>) -> Vec<Edit> {
     if env(BIND).as_deref() == Some(TRES_BIND) {
         edits.push(Edit::Unset(BIND));
     }
+    edits.extend(settings::withdraw(env).into_iter().map(Edit::from));
     edits
 }
 

@@ -6,6 +6,7 @@
 //! | slurmd | which leaves lines of gres.conf mean; whether jobs run | [`hand_written`], [`running`] |
 //! | slurmd to slurmstepd | the leaves by index | [`node`], [`blob`] |
 //! | slurmstepd | environment of job, step and task; device files | [`stepd`], [`environment`], [`devices`] |
+//! | slurmd, slurmstepd | libraries, topology file, mode and variables for NCCL | [`nccl`], [`user_file`] |
 //! | slurmstepd | a job that must not run | [`refuse`] |
 //! | slurmctld | the indices for prolog and epilog | here |
 //!
@@ -28,6 +29,7 @@ pub mod blob;
 pub mod devices;
 pub mod environment;
 pub mod hand_written;
+pub mod nccl;
 pub mod node;
 pub mod refuse;
 pub mod running;
@@ -35,6 +37,7 @@ pub mod slurmd;
 pub mod stepd;
 #[cfg(test)]
 mod testing;
+mod user_file;
 
 slurm_sys::declare_plugin! {
     plugin_type: "gres/flexmig",

@@ -9,6 +9,7 @@ use flexmig_core::policy;
 use flexmig_core::promise::Promise;
 
 use crate::environment::Granted;
+use crate::nccl::Nccl;
 
 /// One index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Node {
     pub name: String,
     /// How leaves are checked and tasks bound.
     pub policy: policy::Node,
+    /// What jobs are given for NCCL.
+    pub nccl: Nccl,
     /// By index.
     pub indices: Vec<Index>,
 }
@@ -37,7 +40,7 @@ pub const NOT_STARTED: &str = "the program was not started";
 
 impl Node {
     /// From slurmd's assignment.
-    pub fn new(name: String, policy: policy::Node, assignment: &Assignment) -> Node {
+    pub fn new(name: String, policy: policy::Node, nccl: Nccl, assignment: &Assignment) -> Node {
         let index = |(index, slot): (usize, &Slot)| Index {
             kind: assignment.kind(index).map(str::to_owned),
             leaf: slot.leaf().cloned(),
@@ -47,7 +50,7 @@ impl Node {
             },
         };
         let indices = assignment.slots.iter().enumerate().map(index).collect();
-        Node { name, policy, indices }
+        Node { name, policy, nccl, indices }
     }
 
     /// The leaf of an index, if it can be handed out.

@@ -20,6 +20,7 @@ use slurm_sys::{
 };
 
 use crate::hand_written::{self, Chosen, Cores, Line};
+use crate::nccl::{self, Nccl};
 use crate::node::Node;
 use crate::{blob, running};
 
@@ -69,7 +70,7 @@ pub fn load(slurm: Slurm, records: &mut GresConfList<'_>) {
         // No record at all would leave slurmctld with what it knew before.
         records.push(OwnedGresRecord::like(record));
     }
-    match blob::encode(&Node::new(found.name, found.policy, &found.assignment)) {
+    match blob::encode(&Node::new(found.name, found.policy, found.nccl, &found.assignment)) {
         Ok(block) => keep(block),
         Err(error) => log::error(format_args!("leaves for slurmstepd: {error}: jobs are refused")),
     }
@@ -91,6 +92,7 @@ pub fn withdraw(records: &mut GresConfList<'_>) {
 struct Found {
     name: String,
     policy: policy::Node,
+    nccl: Nccl,
     chosen: Chosen,
     assignment: Assignment,
 }
@@ -142,7 +144,12 @@ fn find(lines: &[Line]) -> Found {
             assign(true)
         }
     };
-    Found { name, policy: policy.node, chosen, assignment }
+    let nccl = inventory.as_ref().map(|inventory| {
+        let only_looks = only_prints(&surroundings);
+        nccl::prepare(&name, &policy, surroundings.probe_path(), inventory, only_looks)
+    });
+    let nccl = nccl.unwrap_or_default();
+    Found { name, policy: policy.node, nccl, chosen, assignment }
 }
 
 /// Everything that an admin should know, one line each.

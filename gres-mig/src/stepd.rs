@@ -7,12 +7,13 @@
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use flexmig_core::nccl::settings;
 use flexmig_core::promise::{self, Promise};
 use slurm_sys::{BitstrRef, DeviceSlot, EnvArray, Slurm, Truncated, Version, log};
 
 use crate::environment::{self, Edit, Granted, Scope};
 use crate::node::{NOT_STARTED, Node};
-use crate::{blob, devices, refuse};
+use crate::{blob, devices, nccl, refuse};
 
 /// What slurmd sent, or why it cannot be read.
 type Received = Result<Node, String>;
@@ -71,6 +72,8 @@ pub fn set_environment(
             let bind = node.policy.bind_tasks && slurm.release().binds_gres_per_task();
             let edits = environment::grant(scope, &granted, bind, &|name| get(env, name));
             apply(env, edits);
+            let edits = nccl::edits(node, &|name| get(env, name));
+            apply(env, edits.into_iter().map(Edit::from));
         }
         Err(line) => {
             let edits = environment::withdraw(&|name| get(env, name));
@@ -187,6 +190,10 @@ pub fn bind_task(
     if let (Ok(step), Ok(usable)) = (granted(&bits), granted(&usable)) {
         let edits = environment::bind(&step, &usable, &|name| get(env, name));
         apply(env, edits);
+        if let [only] = usable.as_slice() {
+            let edits = settings::bind(&node.name, only.index, &|name| get(env, name));
+            apply(env, edits.into_iter().map(Edit::from));
+        }
     }
 }
 
@@ -203,7 +210,7 @@ fn get(env: &EnvArray<'_>, name: &str) -> Option<String> {
     env.get(name).map(|value| value.into_owned())
 }
 
-fn apply(env: &mut EnvArray<'_>, edits: Vec<Edit>) {
+fn apply(env: &mut EnvArray<'_>, edits: impl IntoIterator<Item = Edit>) {
     for edit in edits {
         match edit {
             Edit::Set(name, value) => env.set(name, value),

@@ -4,6 +4,7 @@ use flexmig_core::leaf::{DeviceFiles, Leaf, Parent, Placement};
 use flexmig_core::policy;
 use flexmig_core::profile::Profile;
 
+use crate::nccl::Nccl;
 use crate::node::{Index, Node};
 
 /// A `1g.10gb` of GPU `minor`, bus `0x10 + minor`, in GPU instance `gi`.
@@ -45,5 +46,6 @@ pub(crate) fn node() -> Node {
         |leaf: Leaf| Index { kind: Some(leaf.profile.to_string()), leaf: Some(leaf), gone: None };
     let leaves = [leaf(0, 7), leaf(0, 8), leaf(1, 7), leaf_of(1, 9, Profile::new(3, 40))];
     let policy = policy::Node { root: "/tmp/n1".into(), ..policy::Node::default() };
-    Node { name: "n1".into(), policy, indices: leaves.map(index).into() }
+    let nccl = Nccl::default();
+    Node { name: "n1".into(), policy, nccl, indices: leaves.map(index).into() }
 }

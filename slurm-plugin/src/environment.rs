@@ -1,6 +1,7 @@
 //! What a batch job must not inherit from the job that it was submitted in: sbatch sends the whole
 //! environment along, and a trace of the outer job's leaves would look like the user's own choice.
 
+use flexmig_core::nccl::settings;
 use slurm_sys::JobDesc;
 
 /// What the GRES plugin and we set for a job, and nobody else.
@@ -39,9 +40,12 @@ pub fn clean(job: &mut JobDesc<'_>) {
             }
         }
     }
-    // The GRES plugin exports the reason beside a mode of its own; without one the mode is the user's.
-    if job.remove_env("FLEXMIG_MODE_REASON") {
-        job.remove_env("FLEXMIG_MODE");
+    // Mode, NCCL_ and LD_PRELOAD: the GRES plugin recorded what of them is its own.
+    for (name, value) in settings::withdraw(&|name| job.env(name).map(|value| value.into_owned())) {
+        match value {
+            Some(value) => _ = job.set_env(name, &value),
+            None => _ = job.remove_env(name),
+        }
     }
     if job.env("SLURM_TRES_BIND").as_deref() == Some("gres/flexmig:per_task:1") {
         job.remove_env("SLURM_TRES_BIND");

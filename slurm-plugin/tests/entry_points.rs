@@ -118,15 +118,29 @@ fn a_job_without_leaves_is_left_alone_and_loses_what_it_inherited() {
             "CUDA_VISIBLE_DEVICES=MIG-a,MIG-b",
             "NVIDIA_VISIBLE_DEVICES=GPU-1,MIG-b",
             "SLURM_TRES_BIND=gres/flexmig:per_task:1",
+            "FLEXMIG_NCCL_SET=NCCL_P2P_DISABLE=1,NCCL_CUMEM_ENABLE=0,LD_PRELOAD=/l/ours.so",
+            "FLEXMIG_MODE_REASON=set by the user",
+            "NCCL_P2P_DISABLE=1",
+            "NCCL_CUMEM_ENABLE=1",
+            "LD_PRELOAD=/a.so:/l/ours.so",
         ]);
         let mut message = Message::new(slurm, None);
         assert_eq!(submit(&test, &mut message), SLURM_SUCCESS);
         let job = view(slurm, &test);
         assert_eq!(job.tres_per_node().as_deref(), Some("gres:gpu:1"));
         assert_eq!((job.min_nodes(), job.num_tasks(), job.admin_comment()), (None, None, None));
-        let names = ["HOME", "FLEXMIG_LOG", "FLEXMIG_MODE", "NVIDIA_VISIBLE_DEVICES"];
+        let names = [
+            "HOME",
+            "FLEXMIG_LOG",
+            "FLEXMIG_MODE",
+            "NVIDIA_VISIBLE_DEVICES",
+            "NCCL_CUMEM_ENABLE",
+            "LD_PRELOAD",
+        ];
         assert_eq!(job.env_names(), names);
         assert_eq!(job.env("NVIDIA_VISIBLE_DEVICES").as_deref(), Some("GPU-1"));
+        assert_eq!(job.env("LD_PRELOAD").as_deref(), Some("/a.so"));
+        assert_eq!(job.env("NCCL_CUMEM_ENABLE").as_deref(), Some("1"), "the user's own value");
         assert_eq!(message.text(), "");
     });
 }

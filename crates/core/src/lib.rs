@@ -12,6 +12,7 @@
 //! | [`request`] | what did the user ask for with `--gres=`? |
 //! | [`promise`] | what was a job promised, as its environment tells the node? |
 //! | [`policy`] | what does flexmig.toml say? |
+//! | [`nccl`] | which runtime mode does a job have, and what is NCCL told in it? |
 //! | [`order`] | which leaf gets which index? |
 //! | [`index_file`] | which index did a leaf have when slurmd last ran? |
 //! | [`probe`] | between which leaves can CUDA memory be shared? |
@@ -35,6 +36,8 @@ pub mod index_file;
 pub mod layout;
 #[cfg(feature = "std")]
 pub mod leaf;
+#[cfg(feature = "config")]
+pub mod nccl;
 #[cfg(feature = "config")]
 pub mod order;
 #[cfg(feature = "config")]

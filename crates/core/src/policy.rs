@@ -3,10 +3,11 @@
 //! Every key has a default, so an absent file is a valid policy. Unknown keys are errors, with file
 //! and line. `conf/flexmig.toml` is the commented example and is tested to say the defaults.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::nccl::Choice;
 use crate::profile::Profile;
 
 /// Everything flexmig.toml can say.
@@ -21,6 +22,8 @@ pub struct Policy {
     pub span: Span,
     /// How leaves are found and handed out; read by slurmd and `flexmig`.
     pub node: Node,
+    /// What jobs with leaves are given for NCCL; read by slurmd.
+    pub nccl: Nccl,
 }
 
 /// What to do with flexmig requests while flexmig.toml is broken.
@@ -108,6 +111,31 @@ impl Default for Node {
             bind_tasks: true,
             verify: Verify::default(),
             state_dir: None,
+        }
+    }
+}
+
+/// Table `[nccl]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nccl {
+    /// The runtime mode of jobs whose user names none.
+    pub mode: Choice,
+    /// Put libflexmig_preload.so into LD_PRELOAD.
+    pub ld_preload: bool,
+    /// Directory of libflexmig_preload.so and libnccl-net-flexmig.so; absent: where they are found.
+    pub library_dir: Option<PathBuf>,
+    /// Directory of the topology file that slurmd writes.
+    pub topology_dir: PathBuf,
+}
+
+impl Default for Nccl {
+    fn default() -> Nccl {
+        Nccl {
+            mode: Choice::default(),
+            ld_preload: true,
+            library_dir: None,
+            topology_dir: "/run/flexmig".into(),
         }
     }
 }
@@ -216,8 +244,26 @@ impl Policy {
         if self.node.state_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
             return Err(("state_dir", "must be an absolute path"));
         }
+        if self.nccl.library_dir.as_deref().is_some_and(|dir| !can_be_listed(dir)) {
+            return Err((
+                "library_dir",
+                "must be an absolute path without blanks, colons and commas",
+            ));
+        }
+        if !can_be_listed(&self.nccl.topology_dir) {
+            return Err((
+                "topology_dir",
+                "must be an absolute path without blanks, colons and commas",
+            ));
+        }
         Ok(self)
     }
+}
+
+/// Whether files of a directory can stand in LD_PRELOAD and in comma lists.
+pub fn can_be_listed(dir: &Path) -> bool {
+    let separates = |c: char| c.is_whitespace() || matches!(c, ':' | ',');
+    dir.is_absolute() && dir.to_str().is_some_and(|dir| !dir.contains(separates))
 }
 
 /// The line on which `key` is set, 1 if it is not found.
@@ -244,7 +290,7 @@ mod tests {
     fn what_the_example_shows_commented_out_is_valid() {
         let is_key = |line: &str| line.split_once(" = ").is_some_and(|(k, _)| !k.contains(' '));
         for line in EXAMPLE.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| is_key(l)) {
-            let taken = ["submit", "span", "node"]
+            let taken = ["submit", "span", "node", "nccl"]
                 .iter()
                 .any(|table| Policy::from_toml("f", &format!("[{table}]\n{line}")).is_ok());
             assert!(taken, "{line}");
@@ -270,6 +316,20 @@ mod tests {
         let text = "[node]\nroot = \"/\"\n\n[submit]\nmax_leaves_per_job = 0\n";
         let error = Policy::from_toml("f", text).unwrap_err();
         assert_eq!(error.line, 5);
+        for line in ["library_dir = \"lib\"", "topology_dir = \"/run/a,b\""] {
+            let error = Policy::from_toml("f", &format!("[nccl]\n{line}\n")).unwrap_err();
+            assert!(error.message.contains("absolute path without"), "{error}");
+            assert_eq!(error.line, 2);
+        }
+    }
+
+    #[test]
+    fn modes_have_their_names() {
+        for mode in ["auto", "native", "relabel-p2p", "relabel-shm", "net", "off"] {
+            let policy = Policy::from_toml("f", &format!("[nccl]\nmode = \"{mode}\"")).unwrap();
+            assert_eq!(policy.nccl.mode.name(), mode);
+        }
+        assert!(Policy::from_toml("f", "[nccl]\nmode = \"p2p\"").is_err());
     }
 
     #[test]

@@ -25,6 +25,7 @@
 //! | `read` | the walk over GPUs and MIG devices |
 //! | `verify` | whether a leaf is still what it was |
 //! | `nvml` | the calls that nvml-wrapper has not, or not right |
+//! | [`topology`] | the topology file for NCCL |
 //! | `caps` | mig-minors, `capabilities`, device files |
 //! | `shape` | the profile from a name, or from slices and memory |
 //! | `error` | errors and warnings, one line each |
@@ -34,6 +35,7 @@ mod error;
 mod nvml;
 mod read;
 mod shape;
+pub mod topology;
 mod verify;
 
 use flexmig_core::leaf::{Leaf, Parent};

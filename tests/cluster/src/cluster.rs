@@ -310,7 +310,9 @@ impl Cluster {
     /// Writes the node's flexmig.toml with these lines in table `[node]`.
     #[track_caller]
     pub fn set_node_policy(&self, node: &str, lines: &str) {
-        let text = setup::node_policy(&self.dir, node, &self.policy, lines);
+        let spec = self.specs.iter().find(|spec| spec.name == node);
+        let spec = spec.unwrap_or_else(|| panic!("no node {node}"));
+        let text = setup::node_policy(&self.dir, spec, &self.policy, lines);
         self.write(&format!("nodes/{node}/flexmig.toml"), &text);
     }
 

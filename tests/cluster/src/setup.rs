@@ -11,7 +11,7 @@ use crate::daemon::Daemon;
 use crate::ports::Ports;
 use crate::release::Release;
 use crate::sandbox::Sandbox;
-use crate::spec::{Builder, Plugins};
+use crate::spec::{Builder, Node, Plugins};
 use crate::trees;
 
 /// A directory with everything in it, and the sandbox over it.
@@ -63,7 +63,7 @@ pub(crate) fn lay_out(builder: &Builder) -> Result<LaidOut, String> {
     write(&dir, "flexmig.toml", &builder.policy)?;
     copy_builds(builder, &dir)?;
     for node in &builder.nodes {
-        let text = node_policy(&dir, &node.name, &builder.policy, &node.policy);
+        let text = node_policy(&dir, node, &builder.policy, &node.policy);
         write(&dir, &format!("nodes/{}/flexmig.toml", node.name), &text)?;
         if let Some(spec) = &node.mock {
             trees::build(&dir.join("nodes").join(&node.name), spec)?;
@@ -147,11 +147,12 @@ pub(crate) fn write(dir: &Path, path: &str, text: &str) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// A node's flexmig.toml: the cluster's policy and its own table `[node]`.
-pub(crate) fn node_policy(dir: &Path, node: &str, policy: &str, lines: &str) -> String {
-    let dir = dir.display();
+/// A node's flexmig.toml: the cluster's policy and its own tables `[nccl]` and `[node]`.
+pub(crate) fn node_policy(dir: &Path, node: &Node, policy: &str, lines: &str) -> String {
+    let (dir, nccl, node) = (dir.display(), &node.nccl, &node.name);
     format!(
-        "{policy}\n[node]\nnvml_library = \"{dir}/lib/libnvidia-ml.so.1\"\n\
+        "{policy}\n[nccl]\nlibrary_dir = \"{dir}/lib\"\ntopology_dir = \"{dir}/topology\"\n{nccl}\n\
+         [node]\nnvml_library = \"{dir}/lib/libnvidia-ml.so.1\"\n\
          root = \"{dir}/nodes/{node}\"\n{lines}\n"
     )
 }

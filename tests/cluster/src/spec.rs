@@ -37,6 +37,7 @@ pub struct Node {
     pub(crate) conf: String,
     pub(crate) mock: Option<mock_nvml::NodeSpec>,
     pub(crate) policy: String,
+    pub(crate) nccl: String,
     pub(crate) env: Vec<(String, String)>,
 }
 
@@ -52,6 +53,7 @@ impl Node {
             conf: String::new(),
             mock: None,
             policy: String::new(),
+            nccl: String::new(),
             env: Vec::new(),
         }
     }
@@ -100,6 +102,13 @@ impl Node {
     /// More lines for table `[node]` of the node's flexmig.toml, for example `order = "spread"`.
     pub fn policy(mut self, lines: &str) -> Node {
         self.policy = lines.to_owned();
+        self
+    }
+
+    /// More lines for table `[nccl]` of the node's flexmig.toml, for example `mode = "net"`. The
+    /// libraries of this build and a topology directory of the cluster's own are set.
+    pub fn nccl(mut self, lines: &str) -> Node {
+        self.nccl = lines.to_owned();
         self
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use flexmig_cluster::Release;
 
-use common::{STAY, binds_tasks, flexmig, leaves, list, shown, two_gpus, uuids_at, variable};
+use common::{STAY, flexmig, leaves, list, shown, two_gpus, uuids_at, variable};
 
 /// What no environment without leaves may hold: names of ours, and UUIDs of leaves anywhere.
 fn traces(output: &str) -> Vec<&str> {
@@ -49,24 +49,24 @@ fn three_tasks_of_a_job_of_three_leaves_are_bound_to_one_leaf_each() {
         let (visible, all) =
             line.expect("a line per rank").split_once(" all=").expect("two fields");
         assert_eq!(list(all), uuids, "{output}");
-        if binds_tasks(&cluster) {
-            assert_eq!(visible, uuid, "rank {rank}: {output}");
-        } else {
-            assert_eq!(list(visible), uuids, "before 23.11 Slurm does not bind: {output}");
-        }
+        // By Slurm from 23.11 on, before that by the preload library.
+        assert_eq!(visible, uuid, "rank {rank}: {output}");
     }
 }
 
 #[test]
 fn site_policy_and_user_can_keep_tasks_unbound() {
-    let cluster = flexmig().node(two_gpus("n1").policy("bind_tasks = false")).start();
+    // The preload library binds where Slurm does not, unless the mode is off.
+    let node = two_gpus("n1").policy("bind_tasks = false").nccl("mode = \"off\"");
+    let cluster = flexmig().node(node).start();
     let script = "srun -n2 sh -c 'echo $CUDA_VISIBLE_DEVICES'";
     let job = cluster.sbatch("--gres=flexmig:2", script);
     let both = uuids_at(&leaves(&cluster, "n1"), &[0, 1]).join(",");
     assert_eq!(job.finish().lines().collect::<Vec<_>>(), [&both, &both]);
 
     let cluster = flexmig().node(two_gpus("n1")).start();
-    let job = cluster.sbatch("--gres=flexmig:2", &format!("SLURM_TRES_BIND= {script}"));
+    let job =
+        cluster.sbatch("--gres=flexmig:2", &format!("FLEXMIG_MODE=off SLURM_TRES_BIND= {script}"));
     let output = job.finish();
     let both = uuids_at(&leaves(&cluster, "n1"), &[0, 1]).join(",");
     assert_eq!(output.lines().collect::<Vec<_>>(), [&both, &both]);

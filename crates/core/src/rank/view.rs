@@ -88,6 +88,17 @@ impl Mode {
             _ => None,
         }
     }
+
+    /// Its name, as in `FLEXMIG_MODE`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Native => "native",
+            Mode::RelabelP2p => "relabel-p2p",
+            Mode::RelabelShm => "relabel-shm",
+            Mode::Net => "net",
+            Mode::Off => "off",
+        }
+    }
 }
 
 /// The variables of a process that matter here.
