@@ -76,12 +76,10 @@ static MESSAGE: AtomicPtr<Message> = AtomicPtr::new(null_mut());
 
 fn tell_at_fork(text: String) {
     static REGISTERED: Once = Once::new();
+    // Never freed: another thread may be forking, and be reading the message before this one. A
+    // slurmstepd makes one or two.
     let message = Box::into_raw(Box::new(Message { text, stderr: stderr() }));
-    let old = MESSAGE.swap(message, Ordering::AcqRel);
-    if !old.is_null() {
-        // SAFETY: the slot owned it, and nobody else has taken it out.
-        drop(unsafe { Box::from_raw(old) });
-    }
+    MESSAGE.store(message, Ordering::Release);
     REGISTERED.call_once(|| {
         // SAFETY: the handler has the wanted signature, does not unwind, and stays mapped (-z nodelete).
         unsafe { libc::pthread_atfork(Some(before_fork), None, None) };
@@ -93,14 +91,13 @@ fn tell_at_fork(text: String) {
 /// (`_slurmd_job_log_init`). A single write, as the log's own lock may be taken.
 extern "C" fn before_fork() {
     let message = MESSAGE.load(Ordering::Acquire);
-    // SAFETY: null or a live message; it is freed only by whoever swaps it out.
+    // SAFETY: null or a message of `tell_at_fork`, which is never freed.
     let Some(Message { text, stderr: before }) = (unsafe { message.as_ref() }) else { return };
     if stderr() == *before {
         return;
     }
     // SAFETY: the buffer is valid for its length. Nobody can do anything about a failure.
     unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
-    // Not freed: another thread may be forking too.
     MESSAGE.store(null_mut(), Ordering::Release);
 }
 
