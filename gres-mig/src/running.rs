@@ -13,8 +13,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Whether a slurmstepd of the node runs.
-pub fn any_step(spool_dir: &Path, node: &str) -> bool {
+/// Whether a slurmstepd of the node runs; of any node if it is not known what slurmd calls this one.
+pub fn any_step(spool_dir: &Path, node: Option<&str>) -> bool {
     let entries = std::fs::read_dir(spool_dir).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| is_step(name, node)))
@@ -22,10 +22,9 @@ pub fn any_step(spool_dir: &Path, node: &str) -> bool {
 }
 
 /// Whether a file name is that of a step of the node.
-fn is_step(name: &str, node: &str) -> bool {
-    let Some(step) = name.strip_prefix(node).and_then(|rest| rest.strip_prefix('_')) else {
-        return false;
-    };
+fn is_step(name: &str, node: Option<&str>) -> bool {
+    let of_node = |(name, step)| node.is_none_or(|node| node == name).then_some(step);
+    let Some(step) = name.rsplit_once('_').and_then(of_node) else { return false };
     let numbers: Vec<&str> = step.split('.').collect();
     let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     matches!(numbers.len(), 2 | 3) && numbers.iter().all(is_number)
@@ -49,27 +48,29 @@ mod tests {
     #[test]
     fn steps_are_known_by_their_name() {
         for name in ["n1_12.0", "n1_12.4294967291", "n1_12.0.1"] {
-            assert!(is_step(name, "n1"), "{name}");
+            assert!(is_step(name, Some("n1")), "{name}");
         }
         for name in
             ["n1_12", "n1_12.0.1.2", "n11_12.0", "n1_a.0", "n1_12.", "cred_state", "n1_12.x"]
         {
-            assert!(!is_step(name, "n1"), "{name}");
+            assert!(!is_step(name, Some("n1")), "{name}");
         }
-        assert!(is_step("n_1_12.0", "n_1"));
+        assert!(is_step("n_1_12.0", Some("n_1")) && is_step("gpu.1_12.0", Some("gpu.1")));
+        assert!(!is_step("n1_2_12.0", Some("n1")));
+        assert!(is_step("alias_12.0", None) && !is_step("flexmig-indices-n1.toml", None));
     }
 
     #[test]
     fn only_a_socket_with_a_listener_is_a_running_step() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!any_step(dir.path(), "n1"));
-        assert!(!any_step(&dir.path().join("missing"), "n1"));
+        assert!(!any_step(dir.path(), Some("n1")));
+        assert!(!any_step(&dir.path().join("missing"), Some("n1")));
         let path = dir.path().join("n1_7.0");
         let listener = UnixListener::bind(&path).unwrap();
-        assert!(any_step(dir.path(), "n1"));
-        assert!(!any_step(dir.path(), "n2"));
+        assert!(any_step(dir.path(), Some("n1")));
+        assert!(!any_step(dir.path(), Some("n2")));
         drop(listener);
         assert!(path.exists());
-        assert!(!any_step(dir.path(), "n1"), "left behind by a crash");
+        assert!(!any_step(dir.path(), Some("n1")), "left behind by a crash");
     }
 }

@@ -124,18 +124,18 @@ fn find(lines: &[Line]) -> Found {
     let leaves =
         inventory.as_ref().map(|inventory| inventory.leaves.as_slice()).unwrap_or_default();
     let chosen = hand_written::choose(lines, leaves);
-    let busy = running::any_step(&flexmig_site::spool_dir(&conf, &name, &hostname), &name);
+    // With a name that slurm.conf does not have, slurmd may have found another for its node.
+    let known = conf.node(&name).map(|_| name.as_str());
+    let busy = running::any_step(&flexmig_site::spool_dir(&conf, &name, &hostname), known);
+    let only_looks = surroundings.only_prints();
     let assign =
         |busy| order::assign(&chosen.leaves, &chosen.types, policy.node.order, &previous, busy);
     let assignment = match &inventory {
         Ok(inventory) => {
-            let assignment = assign(busy);
+            let remember = |entries: &[Entry]| only_looks || write_indices(&name, &file, entries);
+            let assignment = assign_and_remember(assign, busy, &previous, remember);
             report(&name, inventory, &chosen, &assignment);
             report_layout(&name, &inventory.leaves, &surroundings);
-            let entries = assignment.entries();
-            if entries != previous && !only_prints(&surroundings) {
-                write_indices(&name, &file, &entries);
-            }
             assignment
         }
         Err(error) => {
@@ -145,7 +145,6 @@ fn find(lines: &[Line]) -> Found {
         }
     };
     let nccl = inventory.as_ref().map(|inventory| {
-        let only_looks = only_prints(&surroundings);
         nccl::prepare(&name, &policy, surroundings.probe_path(), inventory, only_looks)
     });
     let nccl = nccl.unwrap_or_default();
@@ -193,10 +192,17 @@ fn report_layout(name: &str, leaves: &[Leaf], surroundings: &Surroundings) {
     }
 }
 
-/// Whether this slurmd only prints what it finds (`slurmd -G`) and ends, beside another that works:
-/// then the indices are that one's to keep.
-fn only_prints(surroundings: &Surroundings) -> bool {
-    surroundings.command_line.iter().any(|argument| argument == "-G")
+/// The assignment, remembered before anybody is given a leaf by it. What cannot be remembered must
+/// not be new: the next slurmd will go by the file when jobs run.
+fn assign_and_remember(
+    assign: impl Fn(bool) -> Assignment,
+    busy: bool,
+    previous: &[Entry],
+    remember: impl FnOnce(&[Entry]) -> bool,
+) -> Assignment {
+    let assignment = assign(busy);
+    let entries = assignment.entries();
+    if entries == previous || remember(&entries) { assignment } else { assign(true) }
 }
 
 fn read_indices(name: &str, file: &Path) -> Vec<Entry> {
@@ -217,17 +223,19 @@ fn read_indices(name: &str, file: &Path) -> Vec<Entry> {
     })
 }
 
-fn write_indices(name: &str, file: &Path, entries: &[Entry]) {
+/// Says whether it was written.
+fn write_indices(name: &str, file: &Path, entries: &[Entry]) -> bool {
     let written = index_file::write(entries).map_err(|error| error.to_string()).and_then(|text| {
         flexmig_site::write_atomically(file, text.as_bytes()).map_err(|error| error.to_string())
     });
-    if let Err(error) = written {
+    if let Err(error) = &written {
         log::error(format_args!(
             "{name}: {}: cannot be written: {error}: the next slurmd may number the leaves \
              differently under running jobs: mend it and restart slurmd",
             file.display()
         ));
     }
+    written.is_ok()
 }
 
 fn line_of(record: &GresRecord) -> Line {
@@ -273,4 +281,29 @@ fn record_of(
         record.set_unique_id(first.map(|leaf| leaf.uuid.as_str()));
     }
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use flexmig_core::policy::Order;
+
+    use super::*;
+    use crate::testing::leaf;
+
+    #[test]
+    fn an_order_that_cannot_be_remembered_is_not_taken_over() {
+        let leaves = [leaf(0, 7), leaf(0, 8), leaf(1, 7)];
+        let types = [(Some("1g.10gb".to_owned()), 3)];
+        let by =
+            |order, previous: &[Entry], busy| order::assign(&leaves, &types, order, previous, busy);
+        let packed = by(Order::Pack, &[], false).entries();
+        let spread = |busy| by(Order::Spread, &packed, busy);
+        assert_ne!(spread(false).entries(), packed);
+        let kept = assign_and_remember(spread, false, &packed, |_| false);
+        assert_eq!(kept.entries(), packed, "what the file says");
+        let taken = assign_and_remember(spread, false, &packed, |_| true);
+        assert_eq!(taken, spread(false));
+        let first = assign_and_remember(|busy| by(Order::Spread, &[], busy), false, &[], |_| false);
+        assert_eq!(first.entries(), spread(false).entries(), "nothing to hold on to");
+    }
 }
