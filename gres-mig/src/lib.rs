@@ -37,7 +37,7 @@ pub mod slurmd;
 pub mod stepd;
 #[cfg(test)]
 mod testing;
-mod user_file;
+pub mod user_file;
 
 slurm_sys::declare_plugin! {
     plugin_type: "gres/flexmig",

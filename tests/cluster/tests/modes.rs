@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{binds_tasks, flexmig, leaves, list, two_gpus, variable};
+use common::{flexmig, leaves, list, two_gpus, variable};
 use flexmig_cluster::{Client, Cluster, Node};
 
 /// The environment of a job's batch script or of a step, as `env` prints it.
@@ -261,10 +261,8 @@ fn in_mode_net_each_bound_task_is_a_host_of_its_own() {
     let output = cluster.sbatch("--gres=flexmig:3", script).finish();
     assert!(output.contains("set by the site in flexmig.toml"), "{output}");
     for leaf in 0..3 {
-        let line = match binds_tasks(&cluster) {
-            true => format!("leaf={leaf} host=n1-{leaf}"),
-            false => format!("leaf={leaf} host="),
-        };
+        // By Slurm from 23.11 on, else by the preload library.
+        let line = format!("leaf={leaf} host=n1-{leaf}");
         assert!(output.contains(&line), "{line}: {output}");
     }
 }

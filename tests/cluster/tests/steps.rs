@@ -213,6 +213,8 @@ fn a_job_that_is_requeued_gets_leaves_again() {
     shown(&job);
     cluster.scontrol(&format!("requeue {}", job.id)).ok();
     job.wait_state("PENDING");
+    // slurmd refuses a launch in the second in which it was told to end the job.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     cluster.scontrol(&format!("update jobid={} starttime=now", job.id)).ok();
     assert_eq!(list(variable(&shown(&job), "FLEXMIG_UUIDS")).len(), 2);
 }

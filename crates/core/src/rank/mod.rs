@@ -81,6 +81,9 @@ pub struct Binding<'a> {
     pub rewrite_local: bool,
     /// `SLURM_LOCALID` is set and is to become 0 (`FLEXMIG_REWRITE=local,slurm`).
     pub rewrite_slurm: bool,
+    /// `NCCL_HOSTID` as gres/flexmig set it for all ranks of the node in mode `net`, where each rank
+    /// is to be a host of its own: it gets the leaf behind it.
+    pub host: Option<&'a [u8]>,
     /// The new `FLEXMIG_BOUND`.
     pub bound: Written,
     /// A lesser variable that is malformed; worth a line, the binding stands.
@@ -107,6 +110,13 @@ impl Binding<'_> {
         }
         if self.rewrite_slurm {
             set(Var::SlurmLocalId, b"0");
+        }
+        if let Some(host) = self.host {
+            let mut text = crate::text::Text::<{ MAX_HOST + 12 }>::new();
+            text.push(host);
+            text.push(b"-");
+            text.push_number(u64::from(self.leaf));
+            set(Var::HostId, text.as_bytes());
         }
         set(Var::Bound, self.bound.as_bytes());
     }
@@ -172,6 +182,7 @@ fn attempt<'a>(
         replace_visible: view.get(Var::CudaVisible) != Some(uuid),
         rewrite_local,
         rewrite_slurm,
+        host: host(view),
         bound,
         note: unreadable.or(note),
     }))
@@ -262,6 +273,18 @@ fn replaceable(
     let integers =
         || visible.split(|byte| *byte == b',').all(|entry| crate::text::number(entry).is_some());
     visible == leaves || Some(visible) == own || Some(visible) == new || integers()
+}
+
+/// The longest `NCCL_HOSTID` that a leaf is put behind; a host's name has up to 64 bytes.
+const MAX_HOST: usize = 128;
+
+/// `NCCL_HOSTID`, if it is to become the rank's own. Any other value is the user's.
+fn host<'a>(view: &View<'a>) -> Option<&'a [u8]> {
+    let host = view.given(Var::HostId).filter(|host| host.len() <= MAX_HOST)?;
+    let set = view.given(Var::NcclSet)?;
+    let ours = |pair: &[u8]| pair.strip_prefix(b"NCCL_HOSTID=") == Some(host);
+    let is_net = matches!(view.mode(), Ok(Mode::Net));
+    Some(host).filter(|_| is_net && set.split(|byte| *byte == b',').any(ours))
 }
 
 /// Which ranks the program is to see as 0.

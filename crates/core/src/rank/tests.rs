@@ -401,6 +401,25 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
+#[test]
+fn in_mode_net_each_rank_is_a_host_of_its_own() {
+    let host = |variables: &[(&str, &str)]| {
+        let (process, outcome) = Process::batch().start(variables);
+        assert_eq!(outcome, Outcome::Bound);
+        process.0.get("NCCL_HOSTID").cloned().unwrap_or_default()
+    };
+    let ours = ("FLEXMIG_NCCL_SET", "NCCL_NET=FlexMIG,NCCL_HOSTID=n1,LD_PRELOAD=/l/x.so");
+    let net = [("FLEXMIG_MODE", "net"), ("NCCL_HOSTID", "n1"), ("LOCAL_RANK", "2"), ours];
+    assert_eq!(host(&net), "n1-2");
+    let mut users = net;
+    users[1].1 = "mine";
+    assert_eq!(host(&users), "mine");
+    let mut relabelled = net;
+    relabelled[0].1 = "relabel-shm";
+    assert_eq!(host(&relabelled), "n1");
+    assert_eq!(host(&net[..3]), "n1", "nothing is recorded");
+}
+
 proptest! {
     #[test]
     fn any_environment_is_decided_and_a_binding_is_final(

@@ -51,6 +51,8 @@ variables! {
     KeepLocalRank = c"FLEXMIG_KEEP_LOCAL_RANK", "1: LOCAL_RANK stays as it is.";
     Rewrite = c"FLEXMIG_REWRITE", "Which of local and slurm become 0.";
     Log = c"FLEXMIG_LOG", "How much is said.";
+    HostId = c"NCCL_HOSTID", "What NCCL takes for the host.";
+    NcclSet = c"FLEXMIG_NCCL_SET", "What gres/flexmig set for NCCL, as NAME=value.";
 }
 
 /// How many variables [`super::record`] records: those up to here in the list.
@@ -119,7 +121,7 @@ impl<'a> View<'a> {
         // Most entries of an environment end here.
         if !matches!(
             entry.first(),
-            Some(b'C' | b'F' | b'L' | b'M' | b'O' | b'P' | b'R' | b'S' | b'T')
+            Some(b'C' | b'F' | b'L' | b'M' | b'N' | b'O' | b'P' | b'R' | b'S' | b'T')
         ) {
             return;
         }
