@@ -41,7 +41,8 @@ pub fn receive(slurm: Slurm, block: &Result<Vec<u8>, Truncated>) {
     };
     match &node {
         Ok(node) => {
-            // SAFETY: Slurm holds its GRES lock while it receives.
+            // SAFETY: slurmstepd receives once, with its GRES lock held, and asks for devices only
+            // later; so there is no old list of which it could hold elements.
             unsafe { DEVICES.replace(slurm, Some(devices::list(slurm, node))) };
         }
         Err(error) => log::error(format_args!("{error}: restart slurmd")),
