@@ -196,6 +196,29 @@ fn updates_change_the_request_only() {
     });
 }
 
+/// slurmctld calls from many threads at once (23.02 and later), while the settings change.
+#[test]
+fn submits_run_at_once() {
+    with_slurm("", |slurm| {
+        let ones = || {
+            for _ in 0..300 {
+                let test = TestJob::new(slurm)
+                    .with_text("tres_per_node", "gres:flexmig:4")
+                    .batch(&["FLEXMIG_UUIDS=MIG-outer", "HOME=/root"]);
+                assert_eq!(submit(&test, &mut Message::new(slurm, None)), SLURM_SUCCESS);
+                let job = view(slurm, &test);
+                let expected = format!("{}flexmig:1g.10gb:4", gres(slurm));
+                assert_eq!(job.tres_per_node().as_deref(), Some(expected.as_str()));
+                assert_eq!(job.env("FLEXMIG_UUIDS"), None);
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(ones)));
+            (0..300).for_each(|_| settings::publish(site("[submit]\nmax_leaves_per_node = 9")));
+        });
+    });
+}
+
 /// Not a benchmark, a guard against I/O or a walk over all nodes on the submit path: `make bench`
 /// has the figures.
 #[test]
