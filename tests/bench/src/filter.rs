@@ -8,34 +8,34 @@ use serde_json::Value;
 use crate::report::{Figure, Report};
 use crate::stats::Sample;
 
-/// The cases of `benches/filter_call.rs`; the first is the figure of summary.json.
-const CASES: [(&str, &str); 5] = [
-    ("untyped", "--gres=flexmig:4"),
-    ("by_memory", "--gres=flexmig:20gb:2"),
-    ("exact", "--gres=gpu:1,flexmig:3g.40gb:2"),
-    ("rejected", "--gres=flexmig:40, rejected"),
-    ("no_leaves", "no --gres"),
+/// The groups of `benches/filter_call.rs`, and the name in summary.json of those that have one.
+const GROUPS: [(&str, &str, Option<&str>); 6] = [
+    ("untyped", "--gres=flexmig:4", Some("filter_call_vs_lua")),
+    ("cold", "--gres=flexmig:4, caches cold", Some("filter_call_cold_vs_lua")),
+    ("by_memory", "--gres=flexmig:20gb:2", None),
+    ("exact", "--gres=gpu:1,flexmig:3g.40gb:2", None),
+    ("rejected", "--gres=flexmig:40, rejected", None),
+    ("no_leaves", "no --gres", None),
 ];
 
 /// Reads what criterion left under `home`.
 pub fn report(home: &Path) -> Result<Report, String> {
     let mut report = Report::new("job_submit() per call, us");
-    let mut ratio = None;
-    for (case, request) in CASES {
-        let times = ["flexmig", "lua"].map(|plugin| {
-            let dir = home.join(format!("filter_call_{case}/{plugin}/new"));
+    let mut figures = Vec::new();
+    for (group, request, name) in GROUPS {
+        let [ours, lua] = ["flexmig", "lua"].map(|plugin| {
+            let dir = home.join(format!("filter_call_{group}/{plugin}/new"));
             samples(&dir.join("sample.json"))
         });
-        let [ours, lua] = times;
         let (ours, lua) = (ours?, lua?);
-        ratio.get_or_insert_with(|| Sample::ratios(&ours, &lua));
+        if let Some(name) = name {
+            let (against, sample) = ("job_submit/lua", Sample::ratios(&ours, &lua));
+            figures.push(Figure { name, against, lower_is_better: true, sample });
+        }
         report.row(format!("{request}: flexmig"), Sample::new(ours));
         report.row(format!("{request}: lua"), Sample::new(lua));
     }
-    if let Some(sample) = ratio {
-        let (name, against) = ("filter_call_vs_lua", "job_submit/lua");
-        report.figure(Figure { name, against, lower_is_better: true, sample });
-    }
+    figures.into_iter().for_each(|figure| report.figure(figure));
     Ok(report)
 }
 

@@ -125,8 +125,8 @@ fn report(rows: &[Row]) -> Report {
             Figure { name, against, lower_is_better: false, sample }
         };
         report.row(format!("{title}, FlexMIG"), scaled(&ours.bandwidth));
-        report.row(format!("{title}, one of two copy loops"), scaled(limit));
-        report.figure(figure(limit_name, "one of two copy loops", limit));
+        report.row(format!("{title}, two copy loops together"), scaled(limit));
+        report.figure(figure(limit_name, "two copy loops", limit));
         if !ucx.bandwidth.is_empty() {
             report.row(format!("{title}, UCX"), scaled(&ucx.bandwidth));
             report.figure(figure(ucx_name, "ucx_perftest tag_bw", &ucx.bandwidth));
