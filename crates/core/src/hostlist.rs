@@ -11,6 +11,9 @@ use std::fmt::Write;
 pub const MAX_NAMES: usize = 65_536;
 /// Longest name, as for host names in general.
 pub const MAX_NAME_LENGTH: usize = 255;
+/// Most brackets in a name; Slurm itself counts in at most five dimensions. Each bracket costs time
+/// for every name, and slurmctld waits while the list of a job is looked at.
+const MAX_BRACKETS: usize = 8;
 /// Most digits of a number: all of them fit into a `u64`.
 const MAX_DIGITS: usize = 18;
 
@@ -26,8 +29,10 @@ pub enum HostlistError {
     /// The list stands for too many names.
     #[error("host list {0:?}: more than {MAX_NAMES} names")]
     TooMany(String),
-    /// A name is too long.
-    #[error("host list {0:?}: a name of more than {MAX_NAME_LENGTH} characters")]
+    /// A name is too long, or has too many brackets.
+    #[error(
+        "host list {0:?}: a name of more than {MAX_NAME_LENGTH} characters or {MAX_BRACKETS} brackets"
+    )]
     TooLong(String),
 }
 
@@ -136,9 +141,8 @@ fn parts(item: &str) -> Result<Vec<Part<'_>>, HostlistError> {
             bracket.split_once(']').ok_or_else(|| HostlistError::Brackets(quote(item)))?;
         parts.push(Part::Text(text));
         parts.push(Part::Ranges(list.split(',').map(range).collect::<Result<_, _>>()?));
-        // The recursion of `append` is as deep as there are parts; one bracket adds at least a
-        // digit to the name, so more of them cannot give a name that is short enough.
-        if parts.len() > 2 * MAX_NAME_LENGTH {
+        // The recursion of `append` is as deep as there are parts.
+        if parts.len() > 2 * MAX_BRACKETS {
             return Err(HostlistError::TooLong(quote(item)));
         }
         rest = after;
@@ -256,6 +260,9 @@ mod tests {
         assert_eq!(expand("n[1-65536]").unwrap().len(), MAX_NAMES);
         assert!(matches!(expand(&"n".repeat(256)), Err(HostlistError::TooLong(_))));
         assert!(matches!(expand(&"[1]".repeat(100_000)), Err(HostlistError::TooLong(_))));
+        assert_eq!(expand(&"[1]".repeat(MAX_BRACKETS)).unwrap(), ["11111111"]);
+        let slow = format!("n[1-65536]{}", "[1]".repeat(MAX_BRACKETS));
+        assert!(matches!(expand(&slow), Err(HostlistError::TooLong(_))));
     }
 
     #[test]
