@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use crate::log;
+use crate::single_copy;
 
 /// Which transports may be used within a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,9 @@ pub struct Config {
     pub transport: Transport,
     /// `FLEXMIG_NET_RING`: bytes of a ring's data area, 64K to 64M.
     pub ring: usize,
-    /// `FLEXMIG_NET_SINGLE_COPY`: `1`, or `0` to always copy through the ring.
-    pub single_copy: bool,
+    /// The shortest message for single copy, by NCCL's protocols. `None` if
+    /// `FLEXMIG_NET_SINGLE_COPY` is `0`: always copy through the ring.
+    pub single_copy: Option<usize>,
     /// `FLEXMIG_NET_SOCKETS`: sockets of a TCP connection, 1 to 16.
     pub sockets: usize,
     /// `FLEXMIG_NET_LIVENESS`: `auto`, or `lock` to use record locks instead of pidfds.
@@ -36,7 +38,7 @@ impl Default for Config {
         Self {
             transport: Transport::Auto,
             ring: 2 << 20,
-            single_copy: true,
+            single_copy: single_copy::min_message(|_| None),
             sockets: 4,
             locks_only: false,
         }
@@ -76,7 +78,9 @@ const ROWS: [Row; 5] = [
         name: "FLEXMIG_NET_SINGLE_COPY",
         takes: "0 or 1",
         apply: |config, text| {
-            config.single_copy = parse_switch(text)?;
+            if !parse_switch(text)? {
+                config.single_copy = None;
+            }
             Some(())
         },
     },
@@ -122,7 +126,7 @@ fn parse_switch(text: &str) -> Option<bool> {
 impl Config {
     /// From variables, as `get` gives them; `complain` gets one line per bad value.
     pub fn read(get: impl Fn(&str) -> Option<String>, mut complain: impl FnMut(String)) -> Self {
-        let mut config = Self::default();
+        let mut config = Self { single_copy: single_copy::min_message(&get), ..Self::default() };
         for row in &ROWS {
             let Some(text) = get(row.name) else { continue };
             let word = text.trim().to_ascii_lowercase();
@@ -184,7 +188,7 @@ mod tests {
         let expected = Config {
             transport: Transport::Tcp,
             ring: 4 << 20,
-            single_copy: false,
+            single_copy: None,
             sockets: 8,
             locks_only: true,
         };

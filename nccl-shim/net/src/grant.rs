@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::ring::broken;
 use crate::sync::{AtomicU64, Ordering};
 
-/// A chunk, unless the message would have too many.
-const CHUNK: usize = if cfg!(feature = "loom") { 64 } else { 256 << 10 };
+/// Both ends shall find work in a short message, and few claims in a long one.
+const CHUNKS: std::ops::RangeInclusive<usize> = 32 << 10..=256 << 10;
 const MAX_CHUNKS: usize = 60_000;
 
 /// How a message is cut.
@@ -27,7 +27,8 @@ pub struct Cut {
 impl Cut {
     /// The same on both ends.
     pub fn new(len: usize) -> Self {
-        Self { len, chunk: CHUNK.max(len.div_ceil(MAX_CHUNKS).next_multiple_of(64)) }
+        let quarter = (len / 4).next_multiple_of(4096).clamp(*CHUNKS.start(), *CHUNKS.end());
+        Self { len, chunk: quarter.max(len.div_ceil(MAX_CHUNKS).next_multiple_of(64)) }
     }
 
     /// Number of chunks.
@@ -155,7 +156,8 @@ mod tests {
 
     #[test]
     fn chunks_cover_the_message() {
-        for len in [1, CHUNK - 1, CHUNK, CHUNK + 1, 5 << 20, 1 << 30, 1 << 40] {
+        let chunk = *CHUNKS.end();
+        for len in [1, 70_000, chunk - 1, chunk, chunk + 1, 5 << 20, 1 << 30, 1 << 40] {
             let cut = Cut::new(len);
             assert!(cut.count() as usize <= MAX_CHUNKS, "{len}");
             let mut next = 0;

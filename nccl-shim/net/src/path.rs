@@ -6,8 +6,6 @@
 //! measured, and goes on with what its own messages took, by size class. The way
 //! that lost is tried again now and then.
 
-use crate::single_copy;
-
 /// A way for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
@@ -17,8 +15,9 @@ pub enum Path {
     SingleCopy,
 }
 
-/// Size classes: 1 to 2 MiB, 2 to 4, ... and all above 128 MiB.
-const CLASSES: usize = 8;
+/// Size classes: up to 128 KiB, 256 KiB, ... and all above 128 MiB.
+const CLASSES: usize = 12;
+const FIRST_CLASS: usize = 64 << 10;
 /// The other way is tried once in so many messages.
 const TRY_EVERY: u32 = 64;
 
@@ -32,7 +31,8 @@ struct Class {
 /// The choice by message size.
 #[derive(Debug)]
 pub struct Paths {
-    single_copy: bool,
+    /// The shortest message that may go straight.
+    min: usize,
     classes: [Class; CLASSES],
     /// When the last long message was over, in nanoseconds.
     last_ns: u64,
@@ -48,28 +48,29 @@ pub struct Profile {
 }
 
 impl Paths {
-    /// `profile`: what the receiver measured, if its probe went well.
-    pub fn new(profile: Option<Profile>) -> Self {
+    /// `profile`: what the receiver measured, if its probe went well; `min`: the
+    /// shortest message for single copy.
+    pub fn new(profile: Option<Profile>, min: usize) -> Self {
         let per_byte = |ns_per_mib: u64| ns_per_mib.saturating_mul(1000) >> 20;
         let cost = match profile {
             Some(profile) => [per_byte(profile.ring), per_byte(profile.fetch) / 2],
             None => [0, 0],
         };
         Self {
-            single_copy: profile.is_some(),
+            min: if profile.is_some() { min } else { usize::MAX },
             classes: [Class { cost, count: 0 }; CLASSES],
             last_ns: 0,
         }
     }
 
     fn class(len: usize) -> usize {
-        let above = (len / single_copy::MIN_MESSAGE).max(1).ilog2() as usize;
+        let above = (len / FIRST_CLASS).max(1).ilog2() as usize;
         above.min(CLASSES - 1)
     }
 
     /// The way for the next message of `len` bytes.
     pub fn choose(&mut self, len: usize) -> Path {
-        if !self.single_copy || len < single_copy::MIN_MESSAGE {
+        if !self.may_park(len) {
             return Path::Ring;
         }
         let class = &mut self.classes[Self::class(len)];
@@ -84,18 +85,17 @@ impl Paths {
 
     /// Whether single copy is possible for this size at all.
     pub fn may_park(&self, len: usize) -> bool {
-        self.single_copy && len >= single_copy::MIN_MESSAGE
+        len >= self.min
     }
 
     /// A message is over; it was begun at `begun_ns`. With several in flight it counts
     /// from the end of the one before. Waiting for the peer counts too, so the
     /// estimate is the least seen, forgotten slowly.
     pub fn finished(&mut self, path: Path, len: usize, begun_ns: u64, now_ns: u64) {
-        if len < single_copy::MIN_MESSAGE {
-            return;
-        }
         let took = now_ns.saturating_sub(begun_ns.max(self.last_ns));
         self.last_ns = now_ns;
+        // The ring is over for us when the last byte is in; the receiver copies on.
+        let took = if path == Path::Ring { took + took / 4 } else { took };
         let sample = took.saturating_mul(1000) / len as u64;
         let cost = &mut self.classes[Self::class(len)].cost[path as usize];
         *cost = (*cost + *cost / 32 + 1).min(sample);
@@ -103,7 +103,7 @@ impl Paths {
 
     /// The receiver cannot reach this process's memory after all.
     pub fn forbid_single_copy(&mut self) {
-        self.single_copy = false;
+        self.min = usize::MAX;
     }
 }
 
@@ -129,29 +129,29 @@ mod tests {
     #[test]
     fn short_messages_and_refusals_take_the_ring() {
         let profile = Profile { fetch: 1, ring: 1_000_000 };
-        let mut paths = Paths::new(Some(profile));
+        let mut paths = Paths::new(Some(profile), MIB);
         assert_eq!(paths.choose(MIB - 1), Path::Ring);
         assert!((0..10).any(|_| paths.choose(MIB) == Path::SingleCopy));
         paths.forbid_single_copy();
         assert!((0..100).all(|_| paths.choose(64 * MIB) == Path::Ring));
-        assert!((0..100).all(|_| Paths::new(None).choose(64 * MIB) == Path::Ring));
+        assert!((0..100).all(|_| Paths::new(None, MIB).choose(64 * MIB) == Path::Ring));
     }
 
     #[test]
     fn feedback_corrects_the_profile() {
         // The profile says ring; messages say otherwise.
-        let mut paths = Paths::new(Some(Profile { fetch: 300_000, ring: 50_000 }));
+        let mut paths = Paths::new(Some(Profile { fetch: 300_000, ring: 50_000 }), MIB);
         drive(&mut paths, 500, 80_000, 30_000);
         assert!(drive(&mut paths, 256, 80_000, 30_000) > 240);
         // And the other way round.
-        let mut paths = Paths::new(Some(Profile { fetch: 10_000, ring: 50_000 }));
+        let mut paths = Paths::new(Some(Profile { fetch: 10_000, ring: 50_000 }), MIB);
         drive(&mut paths, 500, 30_000, 80_000);
         assert!(drive(&mut paths, 256, 30_000, 80_000) < 16);
     }
 
     #[test]
     fn one_slow_message_changes_nothing() {
-        let mut paths = Paths::new(Some(Profile { fetch: 60_000, ring: 80_000 }));
+        let mut paths = Paths::new(Some(Profile { fetch: 60_000, ring: 80_000 }), MIB);
         drive(&mut paths, 500, 80_000, 30_000);
         let now = paths.last_ns;
         paths.finished(Path::SingleCopy, MIB, now, now + 50_000_000);
@@ -160,9 +160,11 @@ mod tests {
 
     #[test]
     fn classes_grow_with_the_size() {
-        assert_eq!(Paths::class(MIB), 0);
-        assert_eq!(Paths::class(2 * MIB - 1), 0);
-        assert_eq!(Paths::class(64 * MIB), 6);
+        assert_eq!(Paths::class(65_537), 0);
+        assert_eq!(Paths::class(MIB / 8), 1);
+        assert_eq!(Paths::class(MIB), 4);
+        assert_eq!(Paths::class(2 * MIB - 1), 4);
+        assert_eq!(Paths::class(64 * MIB), 10);
         assert_eq!(Paths::class(usize::MAX), CLASSES - 1);
     }
 }

@@ -133,7 +133,8 @@ impl Connecting {
             return Err(NetError::remote("connected twice"));
         };
         let profile = Profile { fetch: words[2], ring: words[3] };
-        let paths = Paths::new((words[1] != 0).then_some(profile));
+        let profile = (words[1] != 0).then_some(profile);
+        let paths = Paths::new(profile, config.single_copy.unwrap_or(usize::MAX));
         log::debug(format_args!(
             "sender: ring of {} bytes, {peer:?}, {paths:?}",
             memory.capacity()
@@ -177,7 +178,7 @@ impl Connecting {
         let hello = words_to_bytes([
             HELLO,
             memory.capacity() as u64,
-            u64::from(config.single_copy),
+            u64::from(config.single_copy.is_some()),
             std::ptr::from_ref::<u64>(&self.probe) as u64,
             *self.probe,
             memory.data() as u64,
@@ -235,8 +236,9 @@ impl Accepting {
             .map_err(|error| NetError::system("SO_PEERCRED", &error))?;
         peer::lock(memory.fd(), Side::Receiver)?;
         let peer = Peer::watch(self.socket.as_fd(), pid, Side::Sender, config.locks_only);
-        let readable =
-            single_copy != 0 && config.single_copy && single_copy::probe(pid, address, value);
+        let readable = single_copy != 0
+            && config.single_copy.is_some()
+            && single_copy::probe(pid, address, value);
         let (fetch, ring) = match readable {
             // SAFETY: every ring is at least as long as the sample.
             true => unsafe { single_copy::measure(pid, data, memory.data(), SAMPLE) },

@@ -7,13 +7,16 @@ use crate::peer::{Peer, Pulse};
 use crate::request::{Queue, State};
 use crate::ring::{Consumer, INLINE, Kind, MAX_MESSAGE, Memory, Message, Producer};
 use crate::shm::Mapping;
-use crate::single_copy::{Fetch, MIN_MESSAGE, Outcome, Push};
+use crate::single_copy::{Fetch, Outcome, Push};
 use crate::sys;
 
 /// Messages up to this size are written before they are announced.
 const BLOCK: usize = 8 << 10;
-/// Bytes between two looks at the other side's index.
-const PIECE: usize = 32 << 10;
+/// Bytes between two looks at the other side's index: a short message is cut so that
+/// both ends work at it at the same time.
+fn piece(len: usize) -> usize {
+    (len / 8).clamp(4 << 10, 32 << 10)
+}
 /// Messages from this size on go into the ring past the cache.
 const STREAMING: usize = 8 << 20;
 
@@ -98,7 +101,7 @@ impl ShmSender {
         // SAFETY: NCCL keeps the buffer valid until `test` says done.
         let n = unsafe {
             let data = request.data.add(request.moved);
-            self.ring.stream(data, left, PIECE, len >= STREAMING)?
+            self.ring.stream(data, left, piece(len), len >= STREAMING)?
         };
         request.moved += n;
         if n == left {
@@ -130,7 +133,7 @@ impl ShmSender {
     }
 
     fn finished(&mut self, path: Path, len: usize) {
-        if len >= MIN_MESSAGE {
+        if self.paths.may_park(len) {
             let now = sys::now_ns();
             self.paths.finished(path, len, self.begun_ns, now);
             self.begun_ns = now;
@@ -162,7 +165,7 @@ impl ShmSender {
         if !self.ring.has_slot()? {
             return Ok(false);
         }
-        if place == 0 && len >= MIN_MESSAGE {
+        if place == 0 && self.paths.may_park(len) {
             self.begun_ns = sys::now_ns();
         }
         request.state = match self.paths.choose(len) {
@@ -328,7 +331,7 @@ impl ShmReceiver {
                             }
                         }
                     }
-                    _ => self.ring.stream(dst, left, PIECE)?,
+                    _ => self.ring.stream(dst, left, piece(request.len))?,
                 }
             };
             request.moved += n;

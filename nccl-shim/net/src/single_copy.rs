@@ -5,9 +5,9 @@
 //! address came over the socket. If it cannot, or if a buffer turns out to be out of
 //! reach later, the connection uses the ring.
 //!
-//! The kernel's copy promises nothing about the order of its stores, and the GPU
-//! may poll NCCL's LL128 lines while they arrive: so messages shorter than
-//! [`MIN_MESSAGE`], above NCCL's largest LL128 step (600 KiB), never go this way.
+//! The kernel's copy promises nothing about the order of its stores, and the GPU may
+//! poll what arrives, flags among the data, with NCCL's LL and LL128 protocols. So
+//! only messages go this way that cannot be theirs: [`min_message`].
 //!
 //! Writing into another process is the delicate half. The sender does it only with
 //! a chunk claimed ([`crate::grant`]), and only to a process that was alive just
@@ -21,8 +21,26 @@ use crate::error::{NetError, Result};
 use crate::grant::{Cut, Grant, number};
 use crate::sys;
 
-/// Shorter messages always take the ring.
-pub const MIN_MESSAGE: usize = 1 << 20;
+/// The largest step of NCCL's LL protocol with its default buffers.
+const LL_STEP: usize = 64 << 10;
+/// Above the largest step of LL128 (600 KiB).
+const ABOVE_LL128: usize = 1 << 20;
+
+/// Shorter messages always take the ring: an LL or LL128 step may be as long.
+///
+/// NCCL uses LL128 towards a device at the CPU, as ours is, only where GPU and CPU
+/// are one package (aarch64), or if `NCCL_PROTO` asks for it. With buffers of the
+/// user's own size nothing is known: `None`.
+pub fn min_message(env: impl Fn(&str) -> Option<String>) -> Option<usize> {
+    let sized = ["NCCL_LL_BUFFSIZE", "NCCL_LL128_BUFFSIZE"];
+    if sized.into_iter().any(|name| env(name).is_some_and(|text| !text.trim().is_empty())) {
+        return None;
+    }
+    let protocols = env("NCCL_PROTO").unwrap_or_default().to_ascii_uppercase();
+    let asked = protocols.contains("LL128") && !protocols.trim_start().starts_with('^');
+    let ll128 = asked || !cfg!(target_arch = "x86_64");
+    Some(if ll128 { ABOVE_LL128 } else { LL_STEP + 1 })
+}
 
 /// Whether the word at `address` of process `pid` can be read and is `expected`.
 pub fn probe(pid: i32, address: u64, expected: u64) -> bool {
@@ -264,6 +282,20 @@ mod tests {
         assert!(!probe(pid, address, word + 1));
         assert!(!probe(pid, 0, word), "an unmapped address");
         assert!(!probe(-1, address, word));
+    }
+
+    #[test]
+    fn what_a_gpu_may_poll_takes_the_ring() {
+        let min = |name: &'static str, value: &'static str| {
+            min_message(|asked| (asked == name).then(|| value.to_owned()))
+        };
+        let plain = if cfg!(target_arch = "x86_64") { 65_537 } else { 1 << 20 };
+        assert_eq!(min("", ""), Some(plain));
+        assert_eq!(min("NCCL_PROTO", "Simple,LL"), Some(plain));
+        assert_eq!(min("NCCL_PROTO", "^LL128"), Some(plain));
+        assert_eq!(min("NCCL_PROTO", "ll128"), Some(1 << 20));
+        assert_eq!(min("NCCL_LL_BUFFSIZE", "8388608"), None);
+        assert_eq!(min("NCCL_LL128_BUFFSIZE", "1"), None);
     }
 
     const LEN: usize = (3 << 20) + 77;

@@ -48,7 +48,7 @@ fn a_receiver_survives_any_words() {
                 let value = match random(&mut state) % 4 {
                     // Likely numbers: the next message, small lengths of every kind.
                     0 => step + 1,
-                    1 => (random(&mut state) % 4) << 62 | random(&mut state) % 5000,
+                    1 => ((random(&mut state) % 4) << 62) | (random(&mut state) % 5000),
                     2 => random(&mut state) % (4 * CAPACITY as u64),
                     _ => random(&mut state),
                 };
