@@ -37,9 +37,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return written;
     }
-    // The new name is durable only with its directory.
+    // The new name is durable only with its directory. The file is replaced whether that works or
+    // not (some file systems cannot), so it is no error: a caller would believe in the old bytes.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    let _ = File::open(dir.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+    Ok(())
 }
 
 /// Writes a file that must not exist yet (so no link can lead elsewhere) and waits for the disk.
