@@ -118,7 +118,6 @@ fn find(lines: &[Line]) -> Found {
     let hostname = flexmig_site::hostname();
     let name = surroundings.node_name(&conf, &hostname);
     let file = flexmig_site::index_file_path(&policy, &conf, &name, &hostname);
-    let previous = read_indices(&name, &file);
 
     let inventory = Inventory::read(&policy.node);
     let leaves =
@@ -127,6 +126,7 @@ fn find(lines: &[Line]) -> Found {
     // With a name that slurm.conf does not have, slurmd may have found another for its node.
     let known = conf.node(&name).map(|_| name.as_str());
     let busy = running::any_step(&flexmig_site::spool_dir(&conf, &name, &hostname), known);
+    let previous = read_indices(&name, &file, busy);
     let only_looks = surroundings.only_prints();
     let assign =
         |busy| order::assign(&chosen.leaves, &chosen.types, policy.node.order, &previous, busy);
@@ -205,10 +205,20 @@ fn assign_and_remember(
     if entries == previous || remember(&entries) { assignment } else { assign(true) }
 }
 
-fn read_indices(name: &str, file: &Path) -> Vec<Entry> {
+fn read_indices(name: &str, file: &Path, busy: bool) -> Vec<Entry> {
     let read = match flexmig_site::read(file) {
         Ok(bytes) => index_file::read(&file.display().to_string(), &bytes),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // So it is when flexmig is new on the node; else somebody moved or removed it.
+            if busy {
+                log::info(format_args!(
+                    "{name}: {}: not there while jobs run: the leaves are numbered anew: if those \
+                     jobs hold leaves, drain the node until they have ended",
+                    file.display()
+                ));
+            }
+            return Vec::new();
+        }
         Err(error) => {
             let message = format!("cannot be read: {error}");
             Err(policy::FileError { file: file.display().to_string(), line: 1, message })
