@@ -1,6 +1,7 @@
 """One rank of tests/gpu/run: every collective over torch.distributed, verified element by element.
 
     collectives.py --rank R --ranks N --store FILE [--leaf R] [--busbw] [--max-bytes B] [--ops LIST]
+    torchrun --nproc_per_node N collectives.py
     collectives.py --versions
 
 Device 0 of this process is the rank's leaf. Numbers are small integers, so that sums of floats are
@@ -139,9 +140,9 @@ def bound_to(leaf):
 def main():
     parser = argparse.ArgumentParser(description="One rank of tests/gpu/run.")
     parser.add_argument("--versions", action="store_true", help="print versions and stop")
-    parser.add_argument("--rank", type=int, default=0)
-    parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--store", help="a file for the rendezvous, new in each run")
+    parser.add_argument("--rank", type=int, default=os.environ.get("RANK", "0"))
+    parser.add_argument("--ranks", type=int, default=os.environ.get("WORLD_SIZE", "1"))
+    parser.add_argument("--store", help="a file for the rendezvous, new in each run [torchrun's]")
     parser.add_argument("--leaf", type=int, help="fail unless the rank was bound to this leaf")
     parser.add_argument("--busbw", action="store_true", help="print the bus bandwidth of all-reduces")
     parser.add_argument("--max-bytes", type=int, default=4 << 20)
@@ -157,7 +158,7 @@ def main():
     device = torch.device("cuda:0" if args.backend == "nccl" else "cpu")
     dist.init_process_group(
         args.backend,
-        init_method="file://" + os.path.abspath(args.store),
+        init_method="file://" + os.path.abspath(args.store) if args.store else "env://",
         rank=args.rank,
         world_size=args.ranks,
         timeout=datetime.timedelta(seconds=120),
