@@ -11,7 +11,10 @@ ROOTS ?= build/roots
 CLUSTER_THREADS ?= 4
 
 PLUGINS := --package flexmig-slurm-plugin --package flexmig-gres-mig
-CLUSTER_TESTS := $(CARGO) test --package flexmig-cluster --no-fail-fast
+# Always the whole workspace: with fewer packages dependencies get fewer features, and mock-nvml, whose
+# cdylib has one file name only, would be built over and over.
+TEST := $(CARGO) test --workspace --no-fail-fast
+CLUSTER_TESTS := $(TEST) $(patsubst tests/cluster/tests/%.rs,--test %,$(wildcard tests/cluster/tests/*.rs))
 
 .DEFAULT_GOAL := build
 .PHONY: help setup build build-test lint test test-matrix wheels roots bench bench-setup demo install clean
@@ -35,7 +38,7 @@ build: ## build/lib/*.so, build/lib/slurm/*.so and build/bin/flexmig, as they ar
 
 build-test: ## build/test: the plugins with fault injection, and mock-nvml as libnvidia-ml.so.1
 	$(CARGO) build --profile fault $(PLUGINS) --features fault-injection
-	$(CARGO) build --package mock-nvml
+	$(CARGO) build --workspace
 	@install -d build/test/lib/slurm
 	install -m 644 $(TARGET)/fault/libjob_submit_flexmig.so build/test/lib/slurm/job_submit_flexmig.so
 	install -m 644 $(TARGET)/fault/libgres_flexmig.so build/test/lib/slurm/gres_flexmig.so
@@ -64,7 +67,7 @@ test-matrix: setup build build-test roots ## the cluster tests on other releases
 		FLEXMIG_SLURM_ROOT=$(abspath $(ROOTS))/$$suite \
 			$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS); \
 		FLEXMIG_SLURM_ROOT=$(abspath $(ROOTS))/$$suite \
-			$(CARGO) test --package slurm-sys --test layout_check; \
+			$(TEST) --test layout_check; \
 		sha256sum --check --quiet build/plugins.sha256; \
 	done
 

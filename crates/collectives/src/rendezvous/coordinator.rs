@@ -86,7 +86,8 @@ impl Coordinator {
             return Ok(());
         }
         match self.streams.get_mut(rank as usize) {
-            Some(place @ None) if ranks as usize == count => {
+            // A rank that gave up waiting for its welcome, on a busy machine, comes again.
+            Some(place) if ranks as usize == count && place.as_ref().is_none_or(is_closed) => {
                 if Frame::Welcome.write(&mut stream).is_ok() {
                     *place = Some(stream);
                 }
@@ -182,5 +183,57 @@ fn cause(rank: usize, watch: &mut impl FnMut() -> Option<String>) -> String {
             return format!("rank {rank} is gone: look for its own message");
         }
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the other side has closed its connection.
+fn is_closed(stream: &TcpStream) -> bool {
+    let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let closed = match looked {
+        Ok(bytes) => bytes == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    };
+    closed || stream.set_nonblocking(false).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A coordinator of two ranks, its address, and how it ended.
+    fn coordinator() -> (std::net::SocketAddr, thread::JoinHandle<Result<(), String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let coordinator = Coordinator::new(listener, 1, 2, Duration::from_secs(10));
+        (address, thread::spawn(move || coordinator.serve(|| None)))
+    }
+
+    /// Rank `rank` says hello and is welcome.
+    fn hello(address: std::net::SocketAddr, rank: u32) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        Frame::Hello { cookie: 1, rank, ranks: 2 }.write(&mut stream).unwrap();
+        assert!(matches!(Frame::read(&mut stream), Ok(Some(Frame::Welcome))));
+        stream
+    }
+
+    #[test]
+    fn a_rank_that_gave_up_waiting_may_come_again() {
+        let (address, served) = coordinator();
+        drop(hello(address, 1));
+        let mut ranks = [hello(address, 1), hello(address, 0)];
+        for stream in &mut ranks {
+            Frame::Bye.write(stream).unwrap();
+        }
+        assert_eq!(served.join().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn two_of_one_rank_are_refused() {
+        let (address, served) = coordinator();
+        let _first = hello(address, 1);
+        let mut second = TcpStream::connect(address).unwrap();
+        Frame::Hello { cookie: 1, rank: 1, ranks: 2 }.write(&mut second).unwrap();
+        let reason = served.join().unwrap().unwrap_err();
+        assert!(reason.starts_with("rendezvous: a second rank 1"), "{reason}");
     }
 }
