@@ -83,7 +83,7 @@ fn a_killed_task_ends_the_step_with_a_reason() {
     let dir = cluster.dir().display();
     let script = format!(
         "srun --no-kill -K0 -n3 sh -c '\n\
-           if [ $SLURM_PROCID = 1 ]; then (sleep 2; kill -9 $$) & fi\n\
+           if [ $SLURM_PROCID = 1 ]; then (sleep 5; kill -9 $$) & fi\n\
            exec {dir}/bin/flexmig bench allreduce -b 1M -e 1M --iters 1000000'\n\
          echo status $?\n"
     );
