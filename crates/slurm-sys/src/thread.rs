@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::fence;
 
-/// Starts a thread whose body is inside the [`fence`], with all signals blocked: daemons handle
+/// Starts a thread whose body is inside the [`fence()`], with all signals blocked: daemons handle
 /// theirs in threads of their own (slurmctld with `sigwait`), and one that is delivered to a
 /// plugin's thread would be lost to them.
 pub fn spawn(
