@@ -92,7 +92,7 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
         })
     })?;
     measure("transport", &|| {
-        transport::measure(&transport::Plan { rounds: pick(10, 3), factor: pick(4, 64) })
+        transport::measure(&transport::Plan { rounds: pick(10, 3), factor: pick(2, 64) })
     })?;
     measure("allreduce", &|| allreduce::measure(pick(12, 3)))?;
     println!("\nfigures: {}", summary.canonicalize().unwrap_or(summary).display());
