@@ -15,6 +15,7 @@ pub const BUDGET: usize = 512 << 10;
 
 /// What moves the messages.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per connection, never moved")]
 pub enum Link {
     /// Into a ring.
     ShmSender(ShmSender),

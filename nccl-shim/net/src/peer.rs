@@ -68,7 +68,7 @@ fn is_same_user(theirs: u32, ours: u32) -> bool {
 }
 
 /// Says when it is time to ask [`Peer::is_gone`]: not on every idle poll, which
-/// would cost a system call, but at least every [`Self::PERIOD_MS`] of polling.
+/// would cost a system call, but at least every `PERIOD_MS` of polling.
 #[derive(Debug, Default)]
 pub struct Pulse {
     idle: u32,

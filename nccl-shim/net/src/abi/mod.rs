@@ -231,7 +231,7 @@ pub unsafe extern "C" fn dereg_mr(_comm: *mut c_void, _handle: *mut c_void) -> C
 /// A send or receive of `size` bytes at `data`.
 ///
 /// # Safety
-/// `comm` as for [`as_comm`]; `data` must be valid for `size` bytes until the
+/// `comm` as for `as_comm`; `data` must be valid for `size` bytes until the
 /// request is done.
 pub unsafe fn start(
     comm: *mut c_void,
