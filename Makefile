@@ -17,7 +17,7 @@ TEST := $(CARGO) test --workspace --no-fail-fast
 CLUSTER_TESTS := $(TEST) $(patsubst tests/cluster/tests/%.rs,--test %,$(wildcard tests/cluster/tests/*.rs))
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build build-test lint test test-matrix wheels roots bench bench-setup demo install clean
+.PHONY: help setup build build-test lint test test-matrix test-long wheels roots bench bench-setup demo install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -53,6 +53,12 @@ test: setup build build-test ## all tests; those on a cluster use the installed 
 	$(CARGO) test --workspace --exclude flexmig-cluster --no-fail-fast
 	sh tests/gpu/check
 	$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS)
+
+test-long: ## the net plugin's long tests: 1,000 killed ranks, messages of 1 GiB, the ring model-checked
+	FLEXMIG_TEST_KILL_ROUNDS=1000 $(CARGO) test --package flexmig-nccl-net --test kill
+	$(CARGO) test --package flexmig-nccl-net --test traffic -- --ignored --test-threads=1
+	$(CARGO) test --release --package flexmig-nccl-net --features loom --test loom \
+		--target-dir $(TARGET)/loom
 
 wheels: ## published NCCL binaries for the preload tests: build/wheels (900 MB of downloads)
 	sh scripts/wheels
