@@ -38,9 +38,18 @@ fn round(run: &Run, victim: usize, delay: Duration, seed: u64) -> i32 {
 }
 
 fn kill_rounds(count: u64, variables: &[(&'static str, &'static str)]) {
+    kill_rounds_with(count, variables, &[]);
+}
+
+fn kill_rounds_with(
+    count: u64,
+    variables: &[(&'static str, &'static str)],
+    starter: &'static [&'static str],
+) {
     let mut met = 0;
     for number in 0..count {
         let mut run = Run::new(2, [11, 6, 8, 12][number as usize % 4]);
+        run.starter = starter;
         run.variables.extend_from_slice(variables);
         // From the middle of connecting to well into the traffic.
         let delay = Duration::from_micros(3_000 + number * 7_919 % 60_000);
@@ -70,4 +79,18 @@ fn a_killed_rank_is_noticed_without_single_copy() {
 #[test]
 fn a_killed_rank_is_noticed_over_tcp() {
     kill_rounds(rounds(60) / 4, &[("FLEXMIG_NET_TRANSPORT", "tcp")]);
+}
+
+/// Rank 1 lives in a PID namespace of its own, from which rank 0 cannot be seen.
+#[test]
+fn a_killed_rank_is_noticed_across_pid_namespaces() {
+    let status = std::process::Command::new("unshare").args(["--pid", "--fork", "true"]).status();
+    if !status.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: unshare --pid is not allowed here");
+        return;
+    }
+    let starter = &["unshare", "--pid", "--fork", "--kill-child"];
+    for liveness in ["auto", "lock"] {
+        kill_rounds_with(rounds(60) / 6, &[("FLEXMIG_NET_LIVENESS", liveness)], starter);
+    }
 }

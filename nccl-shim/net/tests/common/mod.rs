@@ -44,11 +44,13 @@ pub struct Run {
     pub ranks: usize,
     pub version: u32,
     pub variables: Vec<(&'static str, &'static str)>,
+    /// A program that starts rank 1, as `unshare`.
+    pub starter: &'static [&'static str],
 }
 
 impl Run {
     pub fn new(ranks: usize, version: u32) -> Self {
-        Self { folder: Folder::new(), ranks, version, variables: Vec::new() }
+        Self { folder: Folder::new(), ranks, version, variables: Vec::new(), starter: &[] }
     }
 
     pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
@@ -58,7 +60,16 @@ impl Run {
 
     /// One rank.
     pub fn start(&self, rank: usize, script: &str, argument: &str) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_net-peer"))
+        let peer = env!("CARGO_BIN_EXE_net-peer");
+        let mut command = match (self.starter, rank) {
+            ([program, arguments @ ..], 1) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(peer);
+                command
+            }
+            _ => Command::new(peer),
+        };
+        command
             .arg(library())
             .args([self.version.to_string(), rank.to_string(), self.ranks.to_string()])
             .arg(self.folder.path())
