@@ -50,9 +50,8 @@ lint: ## formatting, clippy and documentation, without a warning
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 test: setup build build-test ## all tests; those on a cluster use the installed Slurm
-	$(CARGO) test --workspace --exclude flexmig-cluster --no-fail-fast
 	sh tests/gpu/check
-	$(CLUSTER_TESTS) -- --test-threads=$(CLUSTER_THREADS)
+	$(TEST) -- --test-threads=$(CLUSTER_THREADS)
 
 test-long: ## the net plugin's long tests: 1,000 killed ranks, messages of 1 GiB, the ring model-checked
 	FLEXMIG_TEST_KILL_ROUNDS=1000 $(CARGO) test --package flexmig-nccl-net --test kill
