@@ -56,6 +56,8 @@ pub struct ConsumerLine {
     pub closed: AtomicU32,
     /// Not 0: the receiver cannot read the sender's memory.
     pub refused: AtomicU32,
+    /// What the receiver prefers, see [`crate::path`].
+    pub preference: AtomicU32,
 }
 
 /// One announcement. Two cache lines: the processor fetches them in pairs.
@@ -327,6 +329,11 @@ impl<M: Memory> Producer<M> {
         self.memory.control().consumer.refused.load(Ordering::Acquire) != 0
     }
 
+    /// The receiver's preference. Only advice: any value is good.
+    pub fn preference(&self) -> u32 {
+        self.memory.control().consumer.preference.load(Ordering::Relaxed)
+    }
+
     /// Tells the receiver that nothing follows.
     pub fn close(&self) {
         self.memory.control().producer.closed.store(1, Ordering::Release);
@@ -473,6 +480,11 @@ impl<M: Memory> Consumer<M> {
     /// Whether the sender closed its end. What it announced before stays valid.
     pub fn peer_closed(&self) -> bool {
         self.memory.control().producer.closed.load(Ordering::Acquire) != 0
+    }
+
+    /// Tells the sender which way messages shall take.
+    pub fn prefer(&self, preference: u32) {
+        self.memory.control().consumer.preference.store(preference, Ordering::Relaxed);
     }
 
     /// Asks for every rendezvous from the present message on as a stream.

@@ -13,7 +13,7 @@ use crate::error::{NetError, Result};
 use crate::forked::Guarded;
 use crate::handle::socket_name;
 use crate::log;
-use crate::path::{Paths, Profile};
+use crate::path::{Costs, Paths};
 use crate::peer::{self, Peer, Pulse, Side};
 use crate::ring::Memory;
 use crate::shm::Mapping;
@@ -132,9 +132,7 @@ impl Connecting {
         let Some(memory) = self.memory.take() else {
             return Err(NetError::remote("connected twice"));
         };
-        let profile = Profile { fetch: words[2], ring: words[3] };
-        let profile = (words[1] != 0).then_some(profile);
-        let paths = Paths::new(profile, config.single_copy.unwrap_or(usize::MAX));
+        let paths = Paths::new(config.single_copy.filter(|_| words[1] != 0));
         log::debug(format_args!(
             "sender: ring of {} bytes, {peer:?}, {paths:?}",
             memory.capacity()
@@ -244,13 +242,14 @@ impl Accepting {
             true => unsafe { single_copy::measure(pid, data, memory.data(), SAMPLE) },
             false => (0, 0),
         };
-        let answer = words_to_bytes([HELLO, u64::from(readable), fetch, ring, 0, 0]);
+        let answer = words_to_bytes([HELLO, u64::from(readable), 0, 0, 0, 0]);
         sys::send_packet(self.socket.as_fd(), &answer, None)
             .map_err(|error| NetError::remote(format!("answering a hello: {error}")))?;
         log::debug(format_args!(
             "receiver: ring of {capacity} bytes, {peer:?}, single copy {readable}, ns/MiB: fetch \
              {fetch}, ring {ring}"
         ));
-        Ok(Some(ShmReceiver::new(memory, peer, if readable { pid } else { 0 })))
+        let pid = if readable { pid } else { 0 };
+        Ok(Some(ShmReceiver::new(memory, peer, pid, Costs::new(ring, fetch))))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::comm::BUDGET;
 use crate::error::{NetError, Result};
-use crate::path::{Path, Paths};
+use crate::path::{Costs, MEASURED, Path, Paths};
 use crate::peer::{Peer, Pulse};
 use crate::request::{Queue, State};
 use crate::ring::{Consumer, INLINE, Kind, MAX_MESSAGE, Memory, Message, Producer};
@@ -30,8 +30,6 @@ pub struct ShmSender {
     pulse: Pulse,
     paths: Paths,
     push: Push,
-    /// When the oldest long message was begun.
-    begun_ns: u64,
 }
 
 impl ShmSender {
@@ -44,7 +42,6 @@ impl ShmSender {
             pulse: Pulse::default(),
             paths,
             push: Push::default(),
-            begun_ns: 0,
         }
     }
 
@@ -105,7 +102,6 @@ impl ShmSender {
         };
         request.moved += n;
         if n == left {
-            self.finished(Path::Ring, len);
             queue.pop_done();
         }
         Ok(n)
@@ -116,7 +112,6 @@ impl ShmSender {
         let request = queue.at(0);
         let (data, len) = (request.data, request.len);
         if self.ring.is_taken(message)? {
-            self.finished(Path::SingleCopy, len);
             queue.pop_done();
             return Ok(Some(0));
         }
@@ -130,14 +125,6 @@ impl ShmSender {
         // SAFETY: NCCL keeps the buffer valid until `test` says done.
         let n = unsafe { self.push.step(grant, message, data, len, self.pid, is_gone)? };
         Ok((n > 0).then_some(n))
-    }
-
-    fn finished(&mut self, path: Path, len: usize) {
-        if self.paths.may_park(len) {
-            let now = sys::now_ns();
-            self.paths.finished(path, len, self.begun_ns, now);
-            self.begun_ns = now;
-        }
     }
 
     /// Announces a queued message. False: not possible now.
@@ -165,10 +152,7 @@ impl ShmSender {
         if !self.ring.has_slot()? {
             return Ok(false);
         }
-        if place == 0 && self.paths.may_park(len) {
-            self.begun_ns = sys::now_ns();
-        }
-        request.state = match self.paths.choose(len) {
+        request.state = match self.paths.choose(len, self.ring.preference()) {
             Path::SingleCopy => State::Parked(self.ring.rendezvous(data as u64, len)),
             Path::Ring => {
                 self.ring.begin_stream(len);
@@ -241,19 +225,27 @@ pub struct ShmReceiver {
     refused: bool,
     /// Senders may write into our memory; no longer, once one could not.
     shared: bool,
+    costs: Costs,
+    /// When the message under way was first seen.
+    begun_ns: u64,
 }
 
 impl ShmReceiver {
-    /// A receiver on a fresh ring; `pid` is the sender's.
-    pub fn new(memory: Mapping, peer: Peer, pid: i32) -> Self {
+    /// A receiver on a fresh ring; `pid` is the sender's, 0 if its memory cannot be
+    /// read.
+    pub fn new(memory: Mapping, peer: Peer, pid: i32, costs: Costs) -> Self {
+        let ring = Consumer::new(memory);
+        ring.prefer(costs.preference());
         Self {
-            ring: Consumer::new(memory),
+            ring,
             peer,
             pid,
             pulse: Pulse::default(),
             taking: None,
             refused: pid <= 0,
             shared: true,
+            costs,
+            begun_ns: 0,
         }
     }
 
@@ -294,6 +286,9 @@ impl ShmReceiver {
                 request.len = len;
                 request.state = State::Moving;
                 self.taking = Some(self.begin(message, request.data)?);
+                if len > MEASURED {
+                    self.begun_ns = sys::now_ns();
+                }
             }
             let left = request.len - request.moved;
             // SAFETY: NCCL keeps the buffer valid until `test` says done, and the
@@ -337,8 +332,13 @@ impl ShmReceiver {
             request.moved += n;
             budget = budget.saturating_sub(n);
             if n == left {
-                self.taking = None;
+                let straight = matches!(self.taking.take(), Some(Taking::Fetch(_)));
                 self.ring.finish();
+                if request.len > MEASURED {
+                    let path = if straight { Path::SingleCopy } else { Path::Ring };
+                    self.costs.finished(path, request.len, self.begun_ns, sys::now_ns());
+                    self.ring.prefer(self.costs.preference());
+                }
                 queue.pop_done();
             } else if n == 0 {
                 break;
