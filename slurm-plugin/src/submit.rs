@@ -155,7 +155,8 @@ fn apply(job: &mut JobDesc<'_>, decision: &Decision) {
     if let Some(memory) = decision.memory {
         job.set_pn_min_memory(memory);
     }
-    job.set_env(promise::VARIABLE, &decision.promise);
+    // An inherited one is gone: see `environment::clean`.
+    job.append_env(promise::VARIABLE, &decision.promise);
     add_note(job, &decision.note);
 }
 

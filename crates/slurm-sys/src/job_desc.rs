@@ -209,6 +209,30 @@ impl JobDesc<'_> {
         self.change_env(|env| env.set(name, value))
     }
 
+    /// Adds a variable of which the caller knows that it is not there: unlike
+    /// [`set_env`](Self::set_env) this looks at no other one, which counts at submission.
+    pub fn append_env(&mut self, name: &str, value: &str) -> bool {
+        if !self.has_environment() {
+            return false;
+        }
+        let slurm = self.fields.slurm;
+        let size = self.fields.get::<u32>(self.layout().env_size);
+        let mut old = self.fields.get::<*mut *mut c_char>(self.layout().environment);
+        let entry = slurm.xstrdup(&[name.as_bytes(), b"=", value.as_bytes()].concat());
+        let new = slurm.xcalloc(size as usize + 2, size_of::<*mut c_char>()).cast::<*mut c_char>();
+        // SAFETY: the old array has `size` entries (see `has_environment`), the new one two more
+        // places, of which the last stays null; they are different allocations. The entries move
+        // over, so that only the old array itself is freed, which Slurm's allocator made.
+        unsafe {
+            old.copy_to_nonoverlapping(new.as_ptr(), size as usize);
+            new.add(size as usize).write(entry);
+            self.fields.set(self.layout().environment, new.as_ptr());
+            slurm.xfree(&raw mut old);
+        }
+        self.fields.set(self.layout().env_size, size + 1);
+        true
+    }
+
     /// Removes a variable. Says whether it was there.
     pub fn remove_env(&mut self, name: &str) -> bool {
         let mut found = false;
@@ -285,6 +309,12 @@ mod tests {
         assert!(job.remove_env("FLEXMIG_BOUND"));
         assert!(!job.remove_env("FLEXMIG_BOUND"));
         assert_eq!(job.fields.get::<u32>(job.layout().env_size), 2);
+        assert!(job.append_env("B", "2"));
+        assert_eq!(job.env_names(), ["A", "FLEXMIG_REQUEST", "B"]);
+        assert_eq!(job.env("B").as_deref(), Some("2"));
+        assert_eq!(job.fields.get::<u32>(job.layout().env_size), 3);
+        assert!(job.set_env("C", "3") && job.remove_env("A"), "the array is still Slurm's");
+        assert_eq!(job.env_names(), ["FLEXMIG_REQUEST", "B", "C"]);
     }
 
     #[test]
@@ -293,7 +323,7 @@ mod tests {
         let test = TestJob::new(slurm);
         let mut job = view(slurm, &test);
         assert!(!job.is_batch());
-        assert!(!job.set_env("A", "1"));
+        assert!(!job.set_env("A", "1") && !job.append_env("A", "1"));
         assert_eq!(job.env("A"), None);
         assert!(!job.remove_env("A"));
         assert!(job.env_names().is_empty());
