@@ -1,5 +1,15 @@
 //! The plugin's own settings, one row each.
 //!
+//! | variable | takes | default | for |
+//! |---|---|---|---|
+//! | `FLEXMIG_NET_TRANSPORT` | `auto`, `tcp` | `auto` | TCP even within a host |
+//! | `FLEXMIG_NET_RING` | 64K to 64M | 2M | memory of a connection |
+//! | `FLEXMIG_NET_SINGLE_COPY` | `1`, `0` | `1` | long messages straight from process to process |
+//! | `FLEXMIG_NET_SOCKETS` | 1 to 16 | 4 | sockets of a TCP connection |
+//! | `FLEXMIG_NET_LIVENESS` | `auto`, `lock` | `auto` | record locks instead of pidfds |
+//! | `FLEXMIG_LOG` | `error`, `warn`, `info`, `debug` | `warn` | lines on stderr |
+//! | `NCCL_SOCKET_IFNAME`, `NCCL_SOCKET_FAMILY` | as for NCCL | | the interface for TCP |
+//!
 //! A value that cannot be read is named on stderr, with what to write instead, and
 //! the default is used: a job never fails for a typing mistake here.
 
