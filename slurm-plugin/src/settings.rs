@@ -133,7 +133,7 @@ impl Files {
                     log::info(format_args!("{}: read", path.display()));
                 }
             }
-            PolicyState::Broken { error, if_broken } => {
+            PolicyState::Broken { error, if_broken, .. } => {
                 let consequence = match if_broken {
                     IfBroken::Defaults if self.policy == Policy::default() => {
                         "the default policy holds"

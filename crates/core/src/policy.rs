@@ -214,11 +214,20 @@ impl Policy {
     /// What a file that [`Policy::from_bytes`] refused still says about being broken: its line
     /// `if_broken = "refuse"` counts even if the rest cannot be read.
     pub fn if_broken(bytes: &[u8]) -> IfBroken {
-        let refuse = String::from_utf8_lossy(bytes).lines().any(|line| {
-            let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-            line.starts_with("if_broken=\"refuse\"") || line.starts_with("if_broken='refuse'")
-        });
-        if refuse { IfBroken::Refuse } else { IfBroken::Defaults }
+        match salvaged(bytes, "if_broken").as_deref() {
+            Some("refuse") => IfBroken::Refuse,
+            _ => IfBroken::Defaults,
+        }
+    }
+
+    /// The policy while the file is one that [`Policy::from_bytes`] refused: the defaults, and its
+    /// line `state_dir = "..."`. slurmd must find its index file, or it would number leaves anew
+    /// under running jobs.
+    pub fn while_broken(bytes: &[u8]) -> Policy {
+        let mut policy = Policy::default();
+        let dir = salvaged(bytes, "state_dir").map(PathBuf::from);
+        policy.node.state_dir = dir.filter(|dir| dir.is_absolute());
+        policy
     }
 
     /// What types cannot say.
@@ -264,6 +273,15 @@ impl Policy {
 pub fn can_be_listed(dir: &Path) -> bool {
     let separates = |c: char| c.is_whitespace() || matches!(c, ':' | ',');
     dir.is_absolute() && dir.to_str().is_some_and(|dir| !dir.contains(separates))
+}
+
+/// The text that a line `key = "text"` sets, whatever the lines around it are.
+fn salvaged(bytes: &[u8], key: &str) -> Option<String> {
+    String::from_utf8_lossy(bytes).lines().find_map(|line| {
+        let value = line.trim_start().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim();
+        let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        Some(value[1..].split_once(quote)?.0.to_owned())
+    })
 }
 
 /// The line on which `key` is set, 1 if it is not found.
@@ -346,11 +364,21 @@ mod tests {
         assert_eq!(Policy::if_broken(b"# if_broken = \"refuse\"\n[submit\n"), IfBroken::Defaults);
     }
 
+    #[test]
+    fn a_broken_file_still_says_where_the_index_file_is() {
+        let policy =
+            Policy::while_broken(b"[node]\nstate_dir = '/var/lib/flexmig' # here\n[submit\n");
+        assert_eq!(policy.node.state_dir.as_deref(), Some("/var/lib/flexmig".as_ref()));
+        assert_eq!(Policy::while_broken(b"state_dir = \"here\"\n[x"), Policy::default());
+        assert_eq!(Policy::while_broken(b"state_dir = \"/var\n"), Policy::default());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Policy::from_bytes("f", &bytes);
             let _ = Policy::if_broken(&bytes);
+            let _ = Policy::while_broken(&bytes);
         }
 
         #[test]

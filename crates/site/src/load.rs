@@ -27,15 +27,19 @@ pub enum PolicyState {
         error: FileError,
         /// What the file wants to happen in this case.
         if_broken: IfBroken,
+        /// The defaults, with what could be salvaged of the file.
+        policy: Box<Policy>,
     },
 }
 
 impl PolicyState {
-    /// The policy of a good file, else the defaults.
+    /// The policy of a good file, else the defaults; of a broken one what counts all the same.
     pub fn policy(&self) -> Policy {
         match self {
-            PolicyState::Good { policy, .. } => policy.as_ref().clone(),
-            PolicyState::Missing | PolicyState::Broken { .. } => Policy::default(),
+            PolicyState::Good { policy, .. } | PolicyState::Broken { policy, .. } => {
+                policy.as_ref().clone()
+            }
+            PolicyState::Missing => Policy::default(),
         }
     }
 
@@ -63,12 +67,20 @@ pub fn load_policy(path: Option<&Path>) -> PolicyState {
         Ok(bytes) => bytes,
         Err(error) => {
             let error = unreadable(path, &error);
-            return PolicyState::Broken { error, if_broken: IfBroken::default() };
+            return PolicyState::Broken {
+                error,
+                if_broken: IfBroken::default(),
+                policy: Box::default(),
+            };
         }
     };
     match Policy::from_bytes(&path.display().to_string(), &bytes) {
         Ok(policy) => PolicyState::Good { policy: Box::new(policy), path: path.to_owned() },
-        Err(error) => PolicyState::Broken { error, if_broken: Policy::if_broken(&bytes) },
+        Err(error) => PolicyState::Broken {
+            error,
+            if_broken: Policy::if_broken(&bytes),
+            policy: Box::new(Policy::while_broken(&bytes)),
+        },
     }
 }
 
@@ -201,7 +213,9 @@ mod tests {
         let told = format!("{}:1: cannot be read: No such file", path.display());
         assert!(gone.error().unwrap().to_string().starts_with(&told), "{gone:?}");
         fs::write(&path, "if_broken = \"refuse\"\n[submit]\nexplain = 7\n").unwrap();
-        let PolicyState::Broken { error, if_broken } = load_policy(Some(&path)) else { panic!() };
+        let PolicyState::Broken { error, if_broken, .. } = load_policy(Some(&path)) else {
+            panic!()
+        };
         assert_eq!((error.line, if_broken), (3, IfBroken::Refuse));
         fs::write(&path, "[submit]\nexplain = false\n").unwrap();
         assert!(!load_policy(Some(&path)).policy().submit.explain);

@@ -118,7 +118,7 @@ fn policy(host: &Host) -> Finding {
                 candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
             Finding::ok("flexmig.toml", place, "not there, the defaults hold")
         }
-        PolicyState::Broken { error, if_broken } => {
+        PolicyState::Broken { error, if_broken, .. } => {
             let until = match if_broken {
                 flexmig_core::policy::IfBroken::Defaults => {
                     "the last good policy or the defaults hold"
