@@ -21,8 +21,9 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn slurm_conf(builder: &Builder, facts: &Facts) -> String {
     let Facts { dir, host, user, .. } = facts;
     let dir = dir.display();
+    // A name of its own: ranks of several clusters on one host tell their own from others by it.
     let mut text = format!(
-        "ClusterName=flexmig\n\
+        "ClusterName=flexmig{port}\n\
          SlurmctldHost={host}(127.0.0.1)\n\
          SlurmctldPort={port}\n\
          SlurmUser={user}\nSlurmdUser={user}\n\
