@@ -60,10 +60,7 @@ fn receive(socket: &Guarded) -> Result<Option<([u64; HELLO_WORDS], Option<OwnedF
         Ok((0, _)) => Err(NetError::remote("the peer hung up while connecting")),
         Ok((n, _)) => Err(NetError::remote(format!("the peer sent a hello of {n} bytes"))),
         Err(error) if sys::would_block(&error) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-            Err(NetError::remote("the peer hung up while connecting"))
-        }
-        Err(error) => Err(NetError::system("receiving a hello", &error)),
+        Err(error) => Err(packet_error("receiving a hello", &error)),
     }
 }
 
@@ -182,7 +179,17 @@ impl Connecting {
             memory.data() as u64,
         ]);
         sys::send_packet(self.socket.as_fd(), &hello, Some(memory.fd()))
-            .map_err(|error| NetError::system("sending the ring", &error))
+            .map_err(|error| packet_error("sending the ring", &error))
+    }
+}
+
+/// A peer that died while connecting is its fault, not the system's.
+fn packet_error(what: &str, error: &io::Error) -> NetError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            NetError::remote("the peer hung up while connecting")
+        }
+        _ => NetError::system(what, error),
     }
 }
 
