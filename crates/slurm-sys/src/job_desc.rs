@@ -93,7 +93,7 @@ impl JobDesc<'_> {
         /// The partitions, a comma list; `None` means the default partition.
         partition;
         /// `--prefer`.
-        prefer;
+        prefer / set_prefer;
         /// The quality of service.
         qos;
         /// `--nodelist`.
@@ -137,6 +137,8 @@ impl JobDesc<'_> {
         pn_min_cpus: u16, NO_VAL16 / set_pn_min_cpus;
         /// MiB per node, or per CPU where [`crate::consts::MEM_PER_CPU`] is set in it.
         pn_min_memory: u64, NO_VAL64 / set_pn_min_memory;
+        /// `--time` in minutes; `u32::MAX` is unlimited.
+        time_limit: u32, NO_VAL;
         /// `--exclusive` is 0, `--oversubscribe` is 1.
         shared: u16, NO_VAL16;
         /// Who the job is for; an admin may submit for others.
