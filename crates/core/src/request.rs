@@ -12,6 +12,9 @@ use crate::profile::Profile;
 pub use crate::slurm_conf::GRES_NAME as NAME;
 use crate::slurm_conf::parse_count;
 
+/// Name of the GRES that whole GPUs, and MIG devices without us, are handed out as.
+const GPU: &str = "gpu";
+
 /// How a release writes the prefix of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notation {
@@ -42,6 +45,8 @@ pub struct Request<'a> {
 pub enum Entry<'a> {
     /// An entry for leaves.
     Flexmig(Term<'a>),
+    /// `gpu:a100_3g.20gb:1`, an entry for leaves where policy translates it.
+    Gpu(Term<'a>),
     /// An entry of another GRES, without the prefix `gres`.
     Gres(&'a str),
     /// Anything else, kept as it is.
@@ -93,6 +98,11 @@ pub fn mentions(text: &[u8]) -> bool {
         .any(|window| begins(window) && window.eq_ignore_ascii_case(NAME.as_bytes()))
 }
 
+/// Whether the string can hold an entry for GPUs, which policy may translate.
+pub fn mentions_gpu(text: &[u8]) -> bool {
+    text.windows(GPU.len()).any(|window| window.eq_ignore_ascii_case(GPU.as_bytes()))
+}
+
 impl<'a> Request<'a> {
     /// Reads a request string in either notation.
     pub fn parse(text: &'a str) -> Result<Request<'a>, RequestError> {
@@ -100,46 +110,96 @@ impl<'a> Request<'a> {
         Ok(Request { entries: entries.map(parse_entry).collect::<Result<_, _>>()? })
     }
 
+    /// The same with GPUs of a MIG type (`gpu:a100_3g.20gb:1`, `gpu:3g.20gb:1`) taken for leaves.
+    /// Entries for other GPUs stay what they are.
+    pub fn translated(mut self) -> Request<'a> {
+        for entry in &mut self.entries {
+            if let Entry::Gres(text) | Entry::Other(text) = *entry
+                && let Some(rest) = gpu(text)
+                && let Ok(term) = parse_term(text, rest)
+                && matches!(term.want(), Want::Profile(_))
+            {
+                *entry = Entry::Gpu(term);
+            }
+        }
+        self
+    }
+
     /// The entries for leaves.
     pub fn terms(&self) -> impl Iterator<Item = Term<'a>> + '_ {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Flexmig(term) => Some(*term),
+            Entry::Flexmig(term) | Entry::Gpu(term) => Some(*term),
             Entry::Gres(_) | Entry::Other(_) => None,
         })
     }
 
-    /// The string in the notation of a release; counts are always written.
-    pub fn write(&self, notation: Notation) -> String {
-        self.write_with(notation, |term| term.kind)
-    }
-
-    /// As [`Request::write`], with other types for the leaves, asked for in order.
-    pub fn write_with<'k>(
-        &self,
-        notation: Notation,
-        mut kind: impl FnMut(&Term<'a>) -> Option<&'k str>,
-    ) -> String
-    where
-        'a: 'k,
-    {
-        let mut text = String::with_capacity(40 * self.entries.len());
+    /// Appends the entries for leaves as the user could have typed them, each as a message can hold
+    /// it: `flexmig:3g:1,gpu:3g.20gb:1`.
+    pub(crate) fn push_typed(&self, text: &mut String) {
+        let mut first = true;
         for entry in &self.entries {
-            if !text.is_empty() {
+            let (name, term) = match entry {
+                Entry::Flexmig(term) => (NAME, term),
+                Entry::Gpu(term) => (GPU, term),
+                Entry::Gres(_) | Entry::Other(_) => continue,
+            };
+            if !std::mem::take(&mut first) {
                 text.push(',');
             }
+            text.push_str(name);
+            text.push(':');
+            push_kind(text, term.kind.map(shown).as_deref(), term.count);
+        }
+    }
+
+    /// The string in the notation of a release; counts are always written.
+    pub fn write(&self, notation: Notation) -> String {
+        let mut text = String::with_capacity(40 * self.entries.len());
+        for entry in &self.entries {
             match entry {
-                Entry::Flexmig(term) => {
-                    text.push_str(notation.prefix());
-                    push_term(&mut text, kind(term), term.count);
+                Entry::Flexmig(term) | Entry::Gpu(term) => {
+                    push_leaves(&mut text, notation, term.kind, term.count);
                 }
-                Entry::Gres(gres) => {
-                    text.push_str(notation.prefix());
-                    text.push_str(gres);
-                }
-                Entry::Other(other) => text.push_str(other),
+                other => push_other(&mut text, notation, other),
             }
         }
         text
+    }
+
+    /// As [`Request::write`] with these types and counts in place of the entries for leaves, all
+    /// where the first of them stands.
+    pub fn write_composed(&self, notation: Notation, leaves: &[(Option<&str>, u64)]) -> String {
+        let mut text = String::with_capacity(40 * (self.entries.len() + leaves.len()));
+        let mut left = Some(leaves);
+        for entry in &self.entries {
+            match entry {
+                Entry::Flexmig(_) | Entry::Gpu(_) => {
+                    for &(kind, count) in left.take().unwrap_or_default() {
+                        push_leaves(&mut text, notation, kind, count);
+                    }
+                }
+                other => push_other(&mut text, notation, other),
+            }
+        }
+        text
+    }
+}
+
+fn push_leaves(text: &mut String, notation: Notation, kind: Option<&str>, count: u64) {
+    text.push_str(if text.is_empty() { "" } else { "," });
+    text.push_str(notation.prefix());
+    push_term(text, kind, count);
+}
+
+fn push_other(text: &mut String, notation: Notation, entry: &Entry) {
+    text.push_str(if text.is_empty() { "" } else { "," });
+    match entry {
+        Entry::Gres(gres) => {
+            text.push_str(notation.prefix());
+            text.push_str(gres);
+        }
+        Entry::Other(other) => text.push_str(other),
+        Entry::Flexmig(_) | Entry::Gpu(_) => {}
     }
 }
 
@@ -207,6 +267,12 @@ fn parse_entry(entry: &str) -> Result<Entry<'_>, RequestError> {
         Some(gres) if !gres.is_empty() => Entry::Gres(gres),
         _ => Entry::Other(entry),
     })
+}
+
+/// What follows the name `gpu`.
+fn gpu(text: &str) -> Option<&str> {
+    let end = text.bytes().position(|b| matches!(b, b':' | b'='))?;
+    text[..end].trim_ascii_end().eq_ignore_ascii_case(GPU).then(|| &text[end..])
 }
 
 /// What follows `gres:` or `gres/`.
@@ -393,6 +459,39 @@ mod tests {
             "gres:gpu:1,gres:flexmig:4,gpu:2,license/x=1,gres:gpu:flexmig:1"
         );
         assert_eq!(request.terms().count(), 1);
+    }
+
+    #[test]
+    fn what_leaves_become_stands_where_the_first_entry_stood() {
+        let request = Request::parse("gres/gpu:1,flexmig:3g:1,license/x=1,flexmig:2").unwrap();
+        assert_eq!(
+            request.write_composed(Notation::Slash, &[(Some("1g.10gb"), 5), (Some("a"), 1)]),
+            "gres/gpu:1,gres/flexmig:1g.10gb:5,gres/flexmig:a:1,license/x=1"
+        );
+        assert_eq!(
+            request.write_composed(Notation::Colon, &[(None, 5)]),
+            "gres:gpu:1,gres:flexmig:5,license/x=1"
+        );
+    }
+
+    #[test]
+    fn gpus_of_a_mig_type_are_leaves_where_policy_says_so() {
+        let text = "gres:gpu:a100_3g.20gb:2,gpu:1g.5gb,gres/gpu:a100:1,gpu:2,gres:gpu:20gb:1,gpu=3";
+        let request = Request::parse(text).unwrap();
+        assert_eq!(request.terms().count(), 0);
+        let request = request.translated();
+        assert_eq!(
+            request.write(Notation::Slash),
+            "gres/flexmig:a100_3g.20gb:2,gres/flexmig:1g.5gb:1,gres/gpu:a100:1,gpu:2,\
+             gres/gpu:20gb:1,gpu=3"
+        );
+        let mut typed = String::new();
+        request.push_typed(&mut typed);
+        assert_eq!(typed, "gpu:a100_3g.20gb:2,gpu:1g.5gb:1");
+        // What Slurm cannot read either is left to it.
+        let broken = Request::parse("gpu:3g.20gb:0,gpu:3g.20gb:x").unwrap().translated();
+        assert_eq!(broken.terms().count(), 0);
+        assert!(mentions_gpu(b"gres:GPU:1") && !mentions_gpu(b"gres:gp:1"));
     }
 
     #[test]

@@ -136,10 +136,7 @@ impl Asked<'_> {
     /// Appends it as the user could have typed it: `--gres=flexmig:4`.
     fn push_to(&self, text: &mut String) {
         text.push_str(self.option());
-        for (place, term) in self.request.terms().enumerate() {
-            push_comma(text, place);
-            request::push_term(text, term.kind.map(request::shown).as_deref(), term.count);
-        }
+        self.request.push_typed(text);
     }
 }
 
@@ -232,9 +229,8 @@ fn asked<'a>(slurm: &Dialect, job: &Job<'a>, change: bool) -> Result<Option<Aske
 
 /// Writes the request with the chosen types in the release's notation.
 fn rewrite(slurm: &Dialect, asked: &Asked, choices: &[Choice], decision: &mut Decision) {
-    let mut chosen = choices.iter();
-    let text =
-        asked.request.write_with(slurm.notation, |_| chosen.next().and_then(|choice| choice.kind));
+    let leaves: Vec<_> = choices.iter().map(|choice| (choice.kind, choice.count)).collect();
+    let text = asked.request.write_composed(slurm.notation, &leaves);
     match asked.field {
         Field::Task => decision.tres_per_task = Some(text),
         Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),
