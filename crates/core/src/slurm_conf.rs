@@ -111,6 +111,20 @@ pub struct NodeClass {
     pub cpus: u32,
     /// The first of them, to name one.
     pub example: String,
+    /// Features that all of them have.
+    pub common_features: Vec<String>,
+    /// Features that any of them has.
+    pub features: Vec<String>,
+}
+
+impl NodeClass {
+    /// Takes in what more nodes have as features.
+    pub fn add_features(&mut self, features: &[String]) {
+        self.common_features.retain(|feature| features.contains(feature));
+        let new = features.iter().filter(|feature| !self.features.contains(feature));
+        let new: Vec<String> = new.cloned().collect();
+        self.features.extend(new);
+    }
 }
 
 /// What we know of slurm.conf.
@@ -230,12 +244,17 @@ impl SlurmConf {
             let nodes = 1 + names.count() as u64;
             let equal = |c: &&mut NodeClass| c.types == types && c.cpus == line.cpus;
             match classes.iter_mut().find(equal) {
-                Some(class) => class.nodes += nodes,
+                Some(class) => {
+                    class.nodes += nodes;
+                    class.add_features(&line.features);
+                }
                 None => classes.push(NodeClass {
                     types,
                     nodes,
                     cpus: line.cpus,
                     example: example.clone(),
+                    common_features: line.features.clone(),
+                    features: line.features.clone(),
                 }),
             }
         }

@@ -8,7 +8,7 @@ fn parse(text: &str) -> SlurmConf {
 fn class(types: &[(&str, u64)], nodes: u64, cpus: u32, example: &str) -> NodeClass {
     let kind = |kind: &str| (!kind.is_empty()).then(|| kind.to_owned());
     let types = types.iter().map(|&(name, count)| (kind(name), count)).collect();
-    NodeClass { types, nodes, cpus, example: example.into() }
+    NodeClass { types, nodes, cpus, example: example.into(), ..NodeClass::default() }
 }
 
 const CLUSTER: &str = r#"
@@ -75,7 +75,12 @@ fn hosts_and_nodes_find_each_other() {
 #[test]
 fn capacity_is_in_classes_per_partition() {
     let conf = parse(CLUSTER);
-    let n = class(&[("1g.10gb", 14)], 4, 16, "n1");
+    let features: Vec<String> = ["a100", "ib"].map(str::to_owned).into();
+    let n = NodeClass {
+        common_features: features.clone(),
+        features,
+        ..class(&[("1g.10gb", 14)], 4, 16, "n1")
+    };
     let m = class(&[("1g.10gb", 14), ("3g.40gb", 2)], 2, 16, "m1");
     assert_eq!(conf.default_partition(), Some("all"));
     assert_eq!(conf.flexmig_capacity(None), [n.clone(), m.clone()]);
@@ -92,6 +97,13 @@ fn capacity_is_in_classes_per_partition() {
 fn lines_of_equal_nodes_are_one_class() {
     let conf = parse("NodeName=a Gres=flexmig:7\nNodeName=b Gres=gpu:1,flexmig:4,flexmig:3");
     assert_eq!(conf.flexmig_capacity(None), [class(&[("", 7)], 2, 1, "a")]);
+    let conf =
+        parse("NodeName=a Gres=flexmig:7 Feature=x,y\nNodeName=b Gres=flexmig:7 Feature=y,z");
+    let class = &conf.flexmig_capacity(None)[0];
+    assert_eq!(
+        (&class.common_features[..], &class.features[..]),
+        (&["y".into()][..], &["x".into(), "y".into(), "z".into()][..])
+    );
 }
 
 #[test]
