@@ -10,13 +10,15 @@
 //! | [`exec`] | a rank's leaf for programs that the preload library does not reach |
 //! | [`mod@bench`] | collectives over the net plugin (`flexmig bench`) |
 //! | [`probe_cmd`] | whether leaves of one GPU can share memory (`flexmig probe`) |
+//! | [`status`] | who holds which leaf of the cluster, and which are free |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin |
-//! | [`output`], [`text`], [`generate`] | tables, places in Slurm's files, man pages and completions |
+//! | [`output`], [`canvas`], [`text`], [`generate`] | tables, pictures, places in Slurm's files, man pages and completions |
 //!
 //! The views are pure functions of what [`host`] read, so their exact text is tested.
 
 pub mod args;
 pub mod bench;
+pub mod canvas;
 pub mod check;
 pub mod exec;
 pub mod generate;
@@ -25,6 +27,7 @@ pub mod output;
 pub mod parts;
 pub mod probe;
 pub mod probe_cmd;
+pub mod status;
 pub mod text;
 pub mod view;
 
