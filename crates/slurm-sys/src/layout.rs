@@ -1,4 +1,5 @@
-//! Byte offsets of the fields we use, per release: the only such table.
+//! Byte offsets of the fields we use, per release. What the controller answers with has its rows
+//! in [`crate::cluster::layout`].
 //!
 //! Columns are releases, rows are fields; 64-bit Linux (LP64) only. The rows of
 //! `job_desc_msg_t` come from the public `slurm.h` and are compared with every
@@ -12,13 +13,13 @@ use crate::Release;
 
 /// Slurm releases in the order of the columns, by API number.
 pub const API_NUMBERS: [u32; COLUMNS] = [38, 39, 40, 41, 42, 43, 44, 45];
-const COLUMNS: usize = 8;
+pub(crate) const COLUMNS: usize = 8;
 
 /// Marks a field that a release does not have.
 pub const NONE: usize = usize::MAX;
 
-#[cfg(not(all(target_pointer_width = "64", target_os = "linux")))]
-compile_error!("the layouts of Slurm's structures are known for 64-bit Linux only");
+#[cfg(not(all(target_pointer_width = "64", target_endian = "little", target_os = "linux")))]
+compile_error!("the layouts of Slurm's structures are known for little-endian 64-bit Linux only");
 
 macro_rules! layouts {
     ($($(#[$doc:meta])* $name:ident = $c_name:literal { $($field:ident: $row:tt,)* })*) => {$(
@@ -43,6 +44,7 @@ macro_rules! layouts {
         }
     )*};
 }
+pub(crate) use layouts;
 
 layouts! {
     // 22.05 23.02 23.11 24.05 24.11 25.05 25.11 26.05

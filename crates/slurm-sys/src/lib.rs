@@ -11,6 +11,8 @@
 //! - gres: [`GresConfList`] with [`GresRecord`], [`NodeConfig`], [`DeviceList`] in
 //!   a [`DeviceSlot`], [`BitstrRef`], [`EnvArray`], [`PackBuf`], [`JobState`] and
 //!   [`PrepInfo`].
+//! - [`cluster`]: nodes, partitions and jobs from the controller, and the update of a waiting job;
+//!   for the view thread of job_submit and for commands.
 //! - [`layout`]: the offsets of the fields, per release. [`raw`]: opaque C types
 //!   for the signatures of entry points.
 //!
@@ -53,6 +55,7 @@
 //!   is installed.
 
 pub mod bitmap;
+pub mod cluster;
 pub mod consts;
 pub mod devices;
 pub mod environment;

@@ -60,7 +60,7 @@ pub(crate) type LogFn = unsafe extern "C" fn(*const c_char, ...);
 
 /// The address of a symbol that the running program or a library of its global
 /// scope defines.
-fn lookup(symbol: &CStr) -> Option<NonNull<c_void>> {
+pub(crate) fn lookup(symbol: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: dlsym only reads the name, a terminated string; RTLD_DEFAULT needs no handle.
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) })
 }
@@ -97,6 +97,8 @@ macro_rules! function_table {
         }
     };
 }
+
+pub(crate) use function_table;
 
 function_table! {
     /// Slurm's functions, by what they are for.

@@ -262,12 +262,12 @@ pub(crate) fn set_version(version: Version) {
 
 /// `FLEXMIG_TEST_API`, in test builds only.
 #[cfg(feature = "fault-injection")]
-fn forced_api_number() -> Option<u32> {
+pub(crate) fn forced_api_number() -> Option<u32> {
     std::env::var("FLEXMIG_TEST_API").ok()?.parse().ok()
 }
 
 #[cfg(not(feature = "fault-injection"))]
-fn forced_api_number() -> Option<u32> {
+pub(crate) fn forced_api_number() -> Option<u32> {
     None
 }
 
