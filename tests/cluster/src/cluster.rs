@@ -28,6 +28,7 @@ pub struct Cluster {
     specs: Vec<Node>,
     policy: String,
     controller: Daemon,
+    backup: Option<Daemon>,
     munged: Option<Daemon>,
     slurmds: Vec<Daemon>,
     sandbox: Arc<Sandbox>,
@@ -50,6 +51,8 @@ impl Cluster {
             &sandbox,
             setup::daemon_env(&dir, None, &builder.controller_env),
         );
+        let backup = setup::backup(&dir, &sandbox, &builder.controller_env);
+        let backup = builder.backup.then_some(backup);
         let slurmds = builder.nodes.iter().map(|node| {
             Daemon::new(
                 &format!("slurmd-{}", node.name),
@@ -70,6 +73,7 @@ impl Cluster {
             specs: builder.nodes,
             policy: builder.policy,
             controller,
+            backup,
             munged,
             slurmds,
             sandbox,
@@ -90,6 +94,9 @@ impl Cluster {
             }
         });
         self.wait_ready();
+        if let Some(backup) = &self.backup {
+            backup.start();
+        }
     }
 
     /// Waits until slurmctld knows every node's version and none is down or not responding. A node
@@ -173,6 +180,15 @@ impl Cluster {
     /// slurmctld.
     pub fn controller(&self) -> &Daemon {
         &self.controller
+    }
+
+    /// The slurmctld that stands by, if the cluster was built with one.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn backup(&self) -> &Daemon {
+        self.backup.as_ref().expect("a cluster with a second controller")
     }
 
     /// The slurmd of a node.
@@ -336,7 +352,7 @@ impl Cluster {
     /// The ends of all daemon logs.
     pub fn logs(&self) -> String {
         let munged = self.munged.iter().map(|daemon| daemon.tail(5));
-        let slurm = [&self.controller].into_iter().chain(&self.slurmds);
+        let slurm = [&self.controller].into_iter().chain(&self.backup).chain(&self.slurmds);
         munged.chain(slurm.map(|daemon| daemon.tail(100))).collect()
     }
 

@@ -7,6 +7,9 @@ use crate::ports::Ports;
 use crate::release::Release;
 use crate::spec::{Auth, Builder, Node, Plugins};
 
+/// Name of the host of the slurmctld that stands by.
+pub(crate) const BACKUP_HOST: &str = "flexmig-backup";
+
 /// What slurm.conf needs beyond the builder.
 pub(crate) struct Facts<'a> {
     pub dir: &'a Path,
@@ -47,6 +50,12 @@ pub(crate) fn slurm_conf(builder: &Builder, facts: &Facts) -> String {
             let _ = writeln!(text, "{key}={value}");
         }
     };
+    if builder.backup {
+        // Each on an address of its own, as both listen on one port.
+        line("SlurmctldHost", &format!("{BACKUP_HOST}(127.0.0.2)"));
+        line("CommunicationParameters", "NoCtldInAddrAny");
+        line("SlurmctldTimeout", "6");
+    }
     match builder.auth {
         Auth::Munge => {
             line("AuthType", "auth/munge");

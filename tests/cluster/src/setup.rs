@@ -80,6 +80,11 @@ fn make_directories(builder: &Builder, dir: &Path) -> Result<(), String> {
     {
         make_directory(&dir.join(name))?;
     }
+    if builder.backup {
+        for name in ["backup", "backup/log", "backup/run"] {
+            make_directory(&dir.join(name))?;
+        }
+    }
     for node in &builder.nodes {
         make_directory(&dir.join("spool").join(&node.name))?;
         make_directory(&dir.join("nodes").join(&node.name))?;
@@ -186,6 +191,19 @@ pub(crate) fn daemon_env(
     }
     env.extend_from_slice(more);
     env
+}
+
+/// The slurmctld that stands by: with a host name of its own, as that decides about its part, and
+/// with directories of its own for its log and pid file, which slurm.conf names once.
+pub(crate) fn backup(dir: &Path, sandbox: &Arc<Sandbox>, more: &[(String, String)]) -> Daemon {
+    let (at, host) = (dir.display(), conf::BACKUP_HOST);
+    let enter = format!(
+        "echo {host} >/proc/sys/kernel/hostname && echo '127.0.0.2 {host}' >{at}/backup/hosts && \
+         mount --bind {at}/backup/hosts /etc/hosts && mount --bind {at}/backup/log {at}/log && \
+         mount --bind {at}/backup/run {at}/run && exec slurmctld -i"
+    );
+    let words = ["unshare", "--uts", "--mount", "sh", "-c", &enter];
+    Daemon::new("slurmctld", &words, &dir.join("backup"), sandbox, daemon_env(dir, None, more))
 }
 
 /// munged with a key of its own.

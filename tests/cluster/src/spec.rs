@@ -137,6 +137,7 @@ pub struct Builder {
     pub(crate) policy: String,
     pub(crate) files: Vec<(String, String)>,
     pub(crate) controller_env: Vec<(String, String)>,
+    pub(crate) backup: bool,
 }
 
 /// Makes the scheduler act at once.
@@ -162,6 +163,7 @@ impl Default for Builder {
             policy: String::new(),
             files: Vec::new(),
             controller_env: Vec::new(),
+            backup: false,
         }
     }
 }
@@ -266,6 +268,13 @@ impl Builder {
     /// A variable in the environment of slurmctld.
     pub fn controller_env(mut self, name: &str, value: &str) -> Builder {
         self.controller_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A second slurmctld stands by on a host of its own name: see [`Cluster::backup`]. It takes over
+    /// some seconds after the first has died. Needs root and namespaces.
+    pub fn backup_controller(mut self) -> Builder {
+        self.backup = true;
         self
     }
 

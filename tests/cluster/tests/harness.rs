@@ -207,3 +207,22 @@ fn assert_nothing_left(dir: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(&name), "{mounts}");
 }
+
+#[test]
+fn a_second_controller_stands_by_and_takes_over() {
+    if Isolation::best() != Isolation::Root {
+        eprintln!("skipped: needs root and namespaces");
+        return;
+    }
+    let cluster = Cluster::builder().nodes(1, Node::new).backup_controller().start();
+    assert!(cluster.backup().is_running());
+    let job = cluster.sbatch("-n1", "sleep 600");
+    job.wait_running();
+    cluster.save_state();
+    cluster.controller().kill9();
+    let state = wait_for("the second controller to answer", 60, || {
+        let ran = cluster.client("squeue").args("-h -o %T").seconds(5).run();
+        (ran.success() && !ran.stdout.is_empty()).then_some(ran.stdout)
+    });
+    assert_eq!(state.trim(), "RUNNING");
+}
