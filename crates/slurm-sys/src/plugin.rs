@@ -136,6 +136,16 @@ pub(crate) fn known_version(plugin: &str, release: Release) -> Version {
     version
 }
 
+/// The version of the Slurm in this process, which may be none of its daemons.
+pub(crate) fn process_version(release: Release) -> Version {
+    crate::release::known_version().unwrap_or_else(|| {
+        let (major, minor) = release.major_minor();
+        let version = find_version(Some(release)).unwrap_or(Version::new(major, minor, 0));
+        set_version(version);
+        version
+    })
+}
+
 /// The version that Slurm's own plugins carry: those loaded already, else one
 /// from the directories where Slurm keeps them.
 fn find_version(release: Option<Release>) -> Option<Version> {

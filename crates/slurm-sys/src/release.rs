@@ -256,6 +256,11 @@ pub fn release() -> Option<Release> {
     slurm().map(Slurm::release)
 }
 
+/// What [`set_version`] was told.
+pub(crate) fn known_version() -> Option<Version> {
+    Some(VERSION.load(Ordering::Relaxed)).filter(|&number| number != 0).map(Version)
+}
+
 pub(crate) fn set_version(version: Version) {
     VERSION.store(version.number(), Ordering::Relaxed);
 }

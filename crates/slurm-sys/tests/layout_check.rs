@@ -8,8 +8,27 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use slurm_sys::layout::JobDescLayout;
+use slurm_sys::cluster::layout::{
+    ArrayRespLayout, JobLayout, JobMsgLayout, NodeLayout, NodeMsgLayout, PartitionLayout,
+    PartitionMsgLayout,
+};
+use slurm_sys::cluster::{JobState, NodeState};
+use slurm_sys::layout::{JobDescLayout, NONE};
 use slurm_sys::{Release, Version};
+
+type Rows = &'static [(&'static str, [usize; Release::ALL.len()])];
+
+/// Each public structure: its tag as bindgen has it, our name for it, and its rows.
+const STRUCTURES: [(&str, &str, Rows); 8] = [
+    ("job_descriptor", JobDescLayout::C_NAME, JobDescLayout::ROWS),
+    ("node_info", NodeLayout::C_NAME, NodeLayout::ROWS),
+    ("node_info_msg", NodeMsgLayout::C_NAME, NodeMsgLayout::ROWS),
+    ("partition_info", PartitionLayout::C_NAME, PartitionLayout::ROWS),
+    ("partition_info_msg", PartitionMsgLayout::C_NAME, PartitionMsgLayout::ROWS),
+    ("job_info", JobLayout::C_NAME, JobLayout::ROWS),
+    ("job_info_msg", JobMsgLayout::C_NAME, JobMsgLayout::ROWS),
+    ("job_array_resp_msg_t", ArrayRespLayout::C_NAME, ArrayRespLayout::ROWS),
+];
 
 /// What clang says about a header.
 struct Header {
@@ -48,8 +67,9 @@ fn read(root: &Path) -> Option<Header> {
     let source = bindgen::builder()
         .header_contents("check.h", "#include <slurm/slurm.h>\n#include <slurm/slurm_errno.h>\n")
         .clang_arg(format!("-I{}", directory.display()))
-        .allowlist_type("job_descriptor|slurm_step_id_t|slurm_step_id_msg")
-        .allowlist_var("NO_VAL.*|MEM_PER_CPU|SLURM_VERSION_NUMBER|SLURM_SUCCESS|SLURM_ERROR")
+        .allowlist_type(STRUCTURES.map(|(tag, ..)| tag).join("|"))
+        .allowlist_type("slurm_step_id_t|slurm_step_id_msg|node_states|job_states")
+        .allowlist_var("NO_VAL.*|INFINITE|MEM_PER_CPU|SLURM_VERSION_NUMBER|SLURM_SUCCESS")
         .allowlist_type("slurm_err_t")
         .layout_tests(true)
         .generate()
@@ -96,39 +116,41 @@ fn release_of(version: Version) -> Option<Release> {
 }
 
 impl Header {
-    fn offset(&self, field: &str) -> usize {
+    /// Where a field lies, [`NONE`] if this release does not have it.
+    fn offset(&self, structure: &str, field: &str) -> usize {
         let find = |structure: &str, field: &str| {
             self.offsets.get(&(structure.to_owned(), field.to_owned())).copied()
         };
-        let job = "job_descriptor";
-        find(job, field)
-            .or_else(|| {
-                // 25.11 and later: step_id.job_id.
-                (field == "job_id").then_some(())?;
-                let inner = find("slurm_step_id_t", "job_id")
-                    .or_else(|| find("slurm_step_id_msg", "job_id"))?;
-                Some(find(job, "step_id")? + inner)
-            })
-            .unwrap_or_else(|| panic!("job_desc_msg_t of {} has no {field}", self.version))
+        assert!(find(structure, "size").is_some(), "no {structure} in Slurm {}", self.version);
+        // 25.11 and later have step_id.job_id; what is called job_id is filled in by some calls.
+        let in_step = (field == "job_id").then(|| find(structure, "step_id")).flatten();
+        if let Some(step) = in_step {
+            let inner = find("slurm_step_id_t", "job_id")
+                .or_else(|| find("slurm_step_id_msg", "job_id"))
+                .expect("a job_id in the step_id");
+            return step + inner;
+        }
+        find(structure, field).unwrap_or(NONE)
     }
 }
 
 #[test]
-fn every_used_field_of_the_job_description_lies_where_the_header_says() {
+fn every_used_field_lies_where_the_header_says() {
     for root in roots() {
         let Some(header) = read(&root) else { continue };
         let release = release_of(header.version)
             .unwrap_or_else(|| panic!("no layout for Slurm {}: add a column", header.version));
-        for (field, row) in JobDescLayout::ROWS {
-            assert_eq!(
-                row[release as usize],
-                header.offset(field),
-                "{field} of {} in Slurm {}",
-                JobDescLayout::C_NAME,
-                header.version
-            );
+        for (tag, name, rows) in STRUCTURES {
+            for (field, row) in rows {
+                assert_eq!(
+                    row[release as usize],
+                    header.offset(tag, field),
+                    "{field} of {name} in Slurm {}",
+                    header.version
+                );
+            }
+            println!("{name}: {} fields agree with Slurm {}", rows.len(), header.version);
         }
-        println!("{} fields agree with Slurm {}", JobDescLayout::ROWS.len(), header.version);
     }
 }
 
@@ -140,7 +162,16 @@ fn the_constants_are_those_of_the_headers() {
             ("NO_VAL16", u64::from(slurm_sys::NO_VAL16)),
             ("NO_VAL", u64::from(slurm_sys::NO_VAL)),
             ("NO_VAL64", slurm_sys::NO_VAL64),
+            ("INFINITE", slurm_sys::cluster::INFINITE.into()),
             ("MEM_PER_CPU", slurm_sys::MEM_PER_CPU),
+            ("NODE_STATE_DOWN", NodeState::DOWN.into()),
+            ("NODE_STATE_IDLE", NodeState::IDLE.into()),
+            ("NODE_STATE_ALLOCATED", NodeState::ALLOCATED.into()),
+            ("NODE_STATE_MIXED", NodeState::MIXED.into()),
+            ("NODE_STATE_FUTURE", NodeState::FUTURE.into()),
+            ("JOB_PENDING", JobState::PENDING.into()),
+            ("JOB_RUNNING", JobState::RUNNING.into()),
+            ("JOB_SUSPENDED", JobState::SUSPENDED.into()),
             ("ESLURM_ACCESS_DENIED", slurm_sys::ESLURM_ACCESS_DENIED as u64),
             (
                 "ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE",

@@ -12,6 +12,9 @@ pub(super) type FreeFn = unsafe extern "C" fn(*mut c_void);
 /// (C enums), a slot.
 pub(super) type NodeinfoFn = unsafe extern "C" fn(*mut c_void, c_int, c_int, *mut c_void) -> c_int;
 
+/// `job_state_reason_string` (`job_reason_string` before 24.05): a C enum to a static word.
+type ReasonFn = unsafe extern "C" fn(c_int) -> *const c_char;
+
 function_table! {
     /// What every release has, in libslurmfull.so and libslurm.so alike.
     Functions {
@@ -35,6 +38,8 @@ pub(super) struct Api {
     functions: Functions,
     /// Until 24.11 what a node has allocated is in the select plugin's keeping.
     pub(super) nodeinfo: Option<NodeinfoFn>,
+    /// Not in libslurm.so, which exports what slurm.h declares.
+    pub(super) reason: Option<ReasonFn>,
 }
 
 impl Api {
@@ -43,7 +48,12 @@ impl Api {
             // SAFETY: slurm.h of 22.05 to 24.11 declares it so, with enums for the ints.
             unsafe { transmute::<NonNull<c_void>, NodeinfoFn>(address) }
         });
-        Ok(Self { functions: Functions::resolve()?, nodeinfo })
+        let reason = [c"job_state_reason_string", c"job_reason_string"].map(lookup);
+        let reason = reason.into_iter().flatten().next().map(|address| {
+            // SAFETY: job_state_reason.h, and slurm_protocol_defs.h before 24.05, declare it so.
+            unsafe { transmute::<NonNull<c_void>, ReasonFn>(address) }
+        });
+        Ok(Self { functions: Functions::resolve()?, nodeinfo, reason })
     }
 }
 

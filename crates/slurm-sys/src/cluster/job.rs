@@ -117,6 +117,22 @@ impl<'a> Job<'a> {
         admin_comment: text;
     } }
 
+    /// Whether it has a script.
+    #[must_use]
+    pub fn is_batch(&self) -> bool {
+        self.0.u16(self.0.cluster().0.layout.job.batch_flag).is_some_and(|flag| flag != 0)
+    }
+
+    /// Whether it wants whole nodes, or nodes that only its user or group shares.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        let rows = &self.0.cluster().0.layout.job;
+        // JOB_SHARED_OK is --oversubscribe, NO_VAL16 the default. 26.05 has a field of its own, and
+        // keeps the old one for older clients.
+        let shared = self.0.u16(rows.shared).is_some_and(|shared| shared != 1);
+        self.0.u16(rows.exclusive).map_or(shared, |exclusive| exclusive != 0)
+    }
+
     /// What it is doing.
     #[must_use]
     pub fn state(&self) -> JobState {
@@ -128,6 +144,13 @@ impl<'a> Job<'a> {
     #[must_use]
     pub fn state_reason(&self) -> u16 {
         self.0.get(self.0.cluster().0.layout.job.state_reason).unwrap_or(0)
+    }
+
+    /// The same as a word: `Resources`, `AssocGrpGRES`.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let number = self.state_reason();
+        self.0.cluster().reason_word(number).unwrap_or_else(|| format!("Reason{number}"))
     }
 
     /// `flexmig:1g.10gb:3(IDX:0-2)` for each of its nodes, in their order; `None` for a node where

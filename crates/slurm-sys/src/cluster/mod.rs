@@ -29,18 +29,18 @@ pub mod partition;
 mod record;
 pub mod update;
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
 
-pub use job::{Job, Jobs};
+pub use job::{Job, JobState, Jobs};
 pub use library::candidates;
-pub use node::{Node, Nodes};
+pub use node::{Node, NodeState, Nodes};
 pub use partition::{Partition, Partitions};
 pub use update::{JobUpdate, UpdateError};
 
-use crate::Release;
+use crate::{Release, Version};
 use api::Api;
 use layout::Layout;
 use record::Message;
@@ -149,6 +149,12 @@ impl Cluster {
         self.0.release
     }
 
+    /// The version to the micro; the micro number is 0 where it cannot be found.
+    #[must_use]
+    pub fn version(self) -> Version {
+        crate::plugin::process_version(self.0.release)
+    }
+
     /// All nodes, with the units in use.
     pub fn nodes(self) -> Result<Nodes, ClusterError> {
         let api = &self.0.api;
@@ -230,11 +236,15 @@ impl Cluster {
     pub fn strerror(self, code: i32) -> String {
         // SAFETY: any number is allowed; the answer is a static string, or the thread's own
         // buffer for system errors, and copied at once.
-        let text = unsafe {
-            let text = (self.0.api.strerror)(code);
-            (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
-        };
+        let text = unsafe { copied((self.0.api.strerror)(code)) };
         text.unwrap_or_else(|| format!("error {code}"))
+    }
+
+    /// Slurm's word for a number of `enum job_state_reason`.
+    fn reason_word(self, number: u16) -> Option<String> {
+        let reason = self.0.api.reason?;
+        // SAFETY: as in `strerror`; numbers that it does not know are allowed.
+        unsafe { copied(reason(number.into())) }
     }
 }
 
@@ -242,6 +252,13 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cluster of Slurm {}", self.0.release)
     }
+}
+
+/// # Safety
+/// Null or a terminated string that nobody changes during the call.
+unsafe fn copied(text: *const c_char) -> Option<String> {
+    // SAFETY: promised by the caller.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
 fn last_errno() -> i32 {
