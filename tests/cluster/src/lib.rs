@@ -17,6 +17,7 @@ mod sandbox;
 mod setup;
 mod shared;
 mod spec;
+pub mod stream;
 mod trees;
 mod wait;
 

@@ -161,13 +161,13 @@ mod tests {
         assert_eq!(jobs[0].get("Comment"), "a=b c");
         assert_eq!(jobs[0].indices("n2", "flexmig"), [0, 1, 5, 6]);
         assert_eq!(jobs[0].indices("n2", "gpu"), [0]);
-        assert_eq!(jobs[0].indices("n3", "flexmig"), []);
+        assert_eq!(jobs[0].indices("n3", "flexmig"), [0u32; 0]);
     }
 
     #[test]
     fn gres_of_another_name_or_without_indices_has_none() {
-        assert_eq!(gres_indices("flexmigs:2(IDX:0-1),flexmig:2(CNT:2)", "flexmig"), []);
-        assert_eq!(gres_indices("flexmig:a:0(IDX:N/A)", "flexmig"), []);
+        assert_eq!(gres_indices("flexmigs:2(IDX:0-1),flexmig:2(CNT:2)", "flexmig"), [0u32; 0]);
+        assert_eq!(gres_indices("flexmig:a:0(IDX:N/A)", "flexmig"), [0u32; 0]);
         assert_eq!(gres_indices("flexmig:a:1(IDX:0),flexmig:b:1(IDX:7)", "flexmig"), [0, 7]);
     }
 
