@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bus_id::BusId;
 use crate::hostlist;
@@ -31,7 +31,7 @@ use crate::policy::FileError;
 use crate::profile::Profile;
 
 /// What a layout file says.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
     /// The nodes of the class as a host list.
@@ -42,7 +42,7 @@ pub struct Layout {
 }
 
 /// One GPU of the class.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gpu {
     /// Device minor, the `N` of `/dev/nvidiaN`.
@@ -63,7 +63,7 @@ pub struct Gpu {
 }
 
 /// One leaf of the class.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeafPlace {
     /// Shape.

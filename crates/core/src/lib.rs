@@ -20,6 +20,10 @@
 //! | [`layout`] | what does a node class look like, as deployed on the controller? |
 //! | [`rank`] | which leaf does a process get, whatever launched it? |
 //! | [`text`] | how is text built without allocating? |
+//! | [`models`] | how many SMs does a leaf of this GPU model have? |
+//! | [`note`] | what does admin_comment say about a job's leaves? |
+//! | [`view`] | what is on the cluster now? |
+//! | [`select`] | which leaves serve a request best? |
 //! | [`submit`] | is a request allowed, and what becomes of it? |
 //!
 //! [`bus_id`], [`rank`] and [`text`] compile without `std` and without `alloc`, for the preload
@@ -36,8 +40,12 @@ pub mod index_file;
 pub mod layout;
 #[cfg(feature = "std")]
 pub mod leaf;
+#[cfg(feature = "std")]
+pub mod models;
 #[cfg(feature = "config")]
 pub mod nccl;
+#[cfg(feature = "std")]
+pub mod note;
 #[cfg(feature = "config")]
 pub mod order;
 #[cfg(feature = "config")]
@@ -51,8 +59,12 @@ pub mod promise;
 pub mod rank;
 #[cfg(feature = "std")]
 pub mod request;
+#[cfg(feature = "config")]
+pub mod select;
 #[cfg(feature = "std")]
 pub mod slurm_conf;
 #[cfg(feature = "config")]
 pub mod submit;
 pub mod text;
+#[cfg(feature = "config")]
+pub mod view;

@@ -20,6 +20,10 @@ pub struct Policy {
     pub submit: Submit,
     /// Who may hold more than one leaf; read by slurmctld.
     pub span: Span,
+    /// How leaves are chosen; read by slurmctld.
+    pub select: Select,
+    /// Requests of other kinds that are taken for requests for leaves; read by slurmctld.
+    pub translate: Translate,
     /// How leaves are found and handed out; read by slurmd and `flexmig`.
     pub node: Node,
     /// What jobs with leaves are given for NCCL; read by slurmd.
@@ -82,6 +86,62 @@ pub struct Span {
     pub accounts: Option<Vec<String>>,
     /// QOS whose jobs may span leaves.
     pub qos: Option<Vec<String>>,
+}
+
+/// Table `[select]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    /// Seconds between two looks at the cluster; 0: never, requests are resolved from policy alone.
+    pub refresh: u32,
+    /// Age in seconds from which on what is known of free leaves does not count.
+    pub max_age: u32,
+    /// When leaves of other profiles serve a request for a profile.
+    pub compose: Compose,
+    /// Allow `flexmig:mixed:N`.
+    pub mixed: bool,
+    /// Change the composition of waiting jobs that could start with another one (Slurm 23.02.6 and
+    /// later).
+    pub replan: bool,
+    /// ... also to more leaves than before where gres/flexmig is accounted.
+    pub replan_more_leaves: bool,
+    /// Most compute slices that a job gets above what was asked, where there is a choice.
+    pub max_waste: Option<u64>,
+}
+
+impl Default for Select {
+    fn default() -> Select {
+        Select {
+            refresh: 5,
+            max_age: 60,
+            compose: Compose::default(),
+            mixed: false,
+            replan: true,
+            replan_more_leaves: false,
+            max_waste: None,
+        }
+    }
+}
+
+/// When leaves of other profiles serve a request for a profile, as three 1g.10gb for a 3g.40gb.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compose {
+    /// Where the partition has no leaf of the profile.
+    #[default]
+    Missing,
+    /// There, and where none is free.
+    Busy,
+    /// Never.
+    Never,
+}
+
+/// Table `[translate]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Translate {
+    /// `--gres=gpu:3g.20gb:1` and `gpu:a100_3g.20gb:1` ask for leaves.
+    pub gpu: bool,
 }
 
 /// Table `[node]`.
@@ -308,7 +368,7 @@ mod tests {
     fn what_the_example_shows_commented_out_is_valid() {
         let is_key = |line: &str| line.split_once(" = ").is_some_and(|(k, _)| !k.contains(' '));
         for line in EXAMPLE.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| is_key(l)) {
-            let taken = ["submit", "span", "node", "nccl"]
+            let taken = ["submit", "span", "select", "translate", "node", "nccl"]
                 .iter()
                 .any(|table| Policy::from_toml("f", &format!("[{table}]\n{line}")).is_ok());
             assert!(taken, "{line}");

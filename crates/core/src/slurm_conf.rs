@@ -12,7 +12,7 @@ use std::fmt;
 
 use crate::hostlist;
 pub use gres::Gres;
-pub(crate) use gres::count as parse_count;
+pub(crate) use gres::{count as parse_count, parse as parse_gres};
 
 /// Name of the GRES that leaves are handed out as.
 pub const GRES_NAME: &str = "flexmig";

@@ -16,7 +16,7 @@ pub struct Gres {
 ///
 /// An entry without a count counts 1, as Slurm's manual says. Slurm itself takes a type that
 /// starts with a digit for a count there and refuses `flexmig:1g.10gb`; [`writes_no_count`] tells.
-pub(super) fn parse(list: &str) -> (Vec<Gres>, Vec<String>) {
+pub(crate) fn parse(list: &str) -> (Vec<Gres>, Vec<String>) {
     let mut found = Vec::new();
     let mut errors = Vec::new();
     for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {

@@ -1,0 +1,489 @@
+//! The sets of leaves that serve a request, and what each takes above what was asked.
+
+use super::rank::static_key;
+use super::{Candidate, How, Kind, Need, Part, Rules, Supply, Unit, Waste};
+use crate::policy::Compose;
+use crate::profile::Profile;
+use crate::request::{Term, Want};
+
+/// Most candidates of a request of several terms.
+const MOST: usize = 64;
+/// Nodes that compositions of several types are made to fit.
+const MOST_NODES: usize = 32;
+
+/// A term that no leaves serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFit {
+    /// Position among the terms.
+    pub term: usize,
+    /// Why.
+    pub why: WhyNot,
+}
+
+/// Why no leaves serve a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// There are no leaves at all.
+    NoLeaves,
+    /// The leaves have no types, but one was named.
+    Untyped,
+    /// No type of this name.
+    NoType,
+    /// No type of this shape, and nothing may or can be composed.
+    NoProfile,
+    /// Policy does not offer the type that was named.
+    NotOffered,
+    /// Policy offers none of the types.
+    NothingOffered,
+    /// The types do not tell their sizes.
+    Unsized,
+    /// No leaf has so much memory; the most that one on offer has.
+    NoMemory(u16),
+    /// Policy does not allow several types.
+    MixedOff,
+}
+
+/// Leaves that serve one term.
+#[derive(Clone)]
+struct Alternative<'k> {
+    parts: Vec<Part<'k>>,
+    how: How,
+    substitute: bool,
+    equal: bool,
+    variant: bool,
+    /// Above what was asked; `None` where it cannot be told.
+    sms: Option<u64>,
+    slices: Option<u64>,
+    memory_gb: u64,
+    places: Vec<u16>,
+}
+
+/// All candidates, without what depends on free leaves.
+pub(super) fn candidates<'k>(
+    kinds: &[&'k Kind],
+    terms: &[Term<'k>],
+    rules: &Rules,
+    need: &Need,
+    supply: &dyn Supply,
+) -> Result<Vec<Candidate<'k>>, NoFit> {
+    let mut all = Vec::with_capacity(terms.len());
+    for (place, term) in terms.iter().enumerate() {
+        let set = Set { kinds, term, rules };
+        let mut found =
+            set.alternatives(supply).map_err(|why| NoFit { term: place, why })?;
+        keep_thrifty(&mut found, rules, need);
+        all.push(found);
+    }
+    Ok(combined(all))
+}
+
+/// Leaves out what takes more slices than policy lets a job waste. The least wasteful stay: the
+/// limit never makes a request impossible.
+fn keep_thrifty(found: &mut Vec<Alternative>, rules: &Rules, need: &Need) {
+    let Some(limit) = rules.policy.max_waste else { return };
+    let waste = |alternative: &Alternative| alternative.slices.unwrap_or(0);
+    let least = found.iter().map(waste).min().unwrap_or(0);
+    let per_job = need.times.saturating_mul(need.nodes.max(1));
+    found.retain(|alternative| {
+        let slices = waste(alternative);
+        slices == least || slices.saturating_mul(per_job) <= limit
+    });
+}
+
+/// Every choice of one alternative per term, each type once.
+fn combined(mut terms: Vec<Vec<Alternative>>) -> Vec<Candidate> {
+    let whole = |terms: &[Vec<Alternative>], of: fn(&Alternative) -> Option<u64>| {
+        terms.iter().flatten().all(|alternative| of(alternative).is_some())
+    };
+    let unit = if whole(&terms, |a| a.sms) {
+        Unit::Sms
+    } else if whole(&terms, |a| a.slices) {
+        Unit::Slices
+    } else {
+        Unit::Unknown
+    };
+    let Some(first) = terms.first_mut().map(std::mem::take) else { return Vec::new() };
+    let mut found: Vec<Candidate> = first.into_iter().map(|a| candidate(a, unit)).collect();
+    for term in terms.into_iter().skip(1) {
+        // What comes out on top must not depend on the order of terms with many alternatives.
+        if found.len().saturating_mul(term.len()) > MOST {
+            found.sort_by(|a, b| static_key(a).cmp(&static_key(b)));
+            found.truncate((MOST / term.len()).max(1));
+        }
+        let next = found.iter().flat_map(|candidate| {
+            term.iter().map(move |alternative| candidate.with(alternative, unit))
+        });
+        found = next.take(MOST).collect();
+    }
+    found
+}
+
+fn candidate(alternative: Alternative, unit: Unit) -> Candidate {
+    let waste = waste(&alternative, unit);
+    let Alternative { parts, how, substitute, equal, variant, places, .. } = alternative;
+    let leaves = parts.iter().map(|part| part.count).fold(0, u64::saturating_add);
+    Candidate {
+        parts,
+        how,
+        fits: false,
+        starts_now: None,
+        substitute,
+        queue: 0,
+        equal,
+        waste,
+        leaves,
+        harm: 0,
+        one_socket: None,
+        variant,
+        places,
+    }
+}
+
+fn waste(alternative: &Alternative, unit: Unit) -> Waste {
+    let compute = match unit {
+        Unit::Sms => alternative.sms,
+        Unit::Slices => alternative.slices,
+        Unit::Unknown => None,
+    };
+    Waste {
+        compute: compute.unwrap_or(0),
+        unit,
+        memory_gb: alternative.memory_gb,
+        slices: alternative.slices.unwrap_or(0),
+    }
+}
+
+impl<'k> Candidate<'k> {
+    /// With the leaves of a further term.
+    fn with(&self, other: &Alternative<'k>, unit: Unit) -> Candidate<'k> {
+        let mut both = self.clone();
+        for (part, place) in other.parts.iter().zip(&other.places) {
+            both.leaves = both.leaves.saturating_add(part.count);
+            match both.parts.iter_mut().find(|known| known.kind == part.kind) {
+                Some(known) => known.count = known.count.saturating_add(part.count),
+                None => {
+                    both.parts.push(*part);
+                    both.places.push(*place);
+                }
+            }
+        }
+        let more = waste(other, unit);
+        both.waste.compute = both.waste.compute.saturating_add(more.compute);
+        both.waste.memory_gb = both.waste.memory_gb.saturating_add(more.memory_gb);
+        both.waste.slices = both.waste.slices.saturating_add(more.slices);
+        both.substitute |= other.substitute;
+        both.variant |= other.variant;
+        both.equal &= other.equal;
+        both
+    }
+}
+
+/// A term and the types that may serve it.
+struct Set<'s, 'k> {
+    kinds: &'s [&'k Kind],
+    term: &'s Term<'k>,
+    rules: &'s Rules<'s>,
+}
+
+impl<'k> Set<'_, 'k> {
+    fn alternatives(&self, supply: &dyn Supply) -> Result<Vec<Alternative<'k>>, WhyNot> {
+        let (term, kinds) = (self.term, self.kinds);
+        if kinds.is_empty() {
+            return match term.want() {
+                Want::Any if self.rules.open => Ok(vec![self.unknown(How::Untyped)]),
+                Want::Profile(_) | Want::Name(_) if self.rules.open => {
+                    Ok(vec![self.unknown(How::Exact)])
+                }
+                _ => Err(WhyNot::NoLeaves),
+            };
+        }
+        let Some(text) = term.kind else { return self.any() };
+        let is_named = |kind: &&Kind| {
+            kind.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(text))
+        };
+        if let Some(place) = kinds.iter().position(|kind| is_named(&kind)) {
+            if !kinds[place].offered {
+                return Err(WhyNot::NotOffered);
+            }
+            let mut found = vec![self.exactly(place, How::Exact)];
+            if let Some(profile) = kinds[place].profile
+                && self.rules.policy.compose == Compose::Busy
+            {
+                found.extend(self.composed(&profile));
+            }
+            return Ok(found);
+        }
+        if kinds.iter().all(|kind| kind.name.is_none()) {
+            return Err(WhyNot::Untyped);
+        }
+        match term.want() {
+            Want::Any => self.any(),
+            Want::Profile(profile) => self.profile(&profile),
+            Want::Memory(gigabytes) => self.memory(gigabytes),
+            Want::Slices(slices) => {
+                let found = self.slices(slices, None);
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+                Err(if self.offered().next().is_none() {
+                    WhyNot::NothingOffered
+                } else {
+                    WhyNot::Unsized
+                })
+            }
+            Want::Mixed if !self.rules.policy.mixed => Err(WhyNot::MixedOff),
+            Want::Mixed => self.mixed(supply),
+            Want::Name(_) if self.rules.open => Ok(vec![self.unknown(How::Exact)]),
+            Want::Name(_) => Err(WhyNot::NoType),
+        }
+    }
+
+    /// Types on offer with their places.
+    fn offered(&self) -> impl Iterator<Item = (usize, &'k Kind)> + '_ {
+        let all = self.kinds.iter().enumerate().map(|(place, kind)| (place, *kind));
+        all.filter(|(_, kind)| kind.offered && kind.name.is_some())
+    }
+
+    /// The term as it is, for types that are not known.
+    fn unknown(&self, how: How) -> Alternative<'k> {
+        Alternative {
+            parts: vec![Part { kind: self.term.kind, count: self.term.count }],
+            how,
+            substitute: false,
+            equal: true,
+            variant: false,
+            sms: Some(0),
+            slices: Some(0),
+            memory_gb: 0,
+            places: vec![u16::MAX],
+        }
+    }
+
+    /// So many leaves of one type, which waste nothing.
+    fn of(&self, place: usize, count: u64, how: How) -> Alternative<'k> {
+        let kind = self.kinds[place].name.as_deref();
+        Alternative {
+            parts: vec![Part { kind, count }],
+            places: vec![u16::try_from(place).unwrap_or(u16::MAX)],
+            ..self.unknown(how)
+        }
+    }
+
+    fn exactly(&self, place: usize, how: How) -> Alternative<'k> {
+        self.of(place, self.term.count, how)
+    }
+
+    /// `flexmig:N`: so many leaves of any one type; the smallest wastes nothing.
+    fn any(&self) -> Result<Vec<Alternative<'k>>, WhyNot> {
+        if self.kinds.iter().all(|kind| kind.name.is_none()) {
+            return Ok(vec![self.exactly(0, How::Untyped)]);
+        }
+        let count = self.term.count;
+        let mut sized: Vec<(usize, &Kind)> =
+            self.offered().filter(|(_, kind)| kind.profile.is_some()).collect();
+        if sized.is_empty() {
+            sized = self.offered().filter(|(_, kind)| kind.memory_gb.is_some()).collect();
+        }
+        let Some(&(_, smallest)) = sized.iter().min_by_key(|(_, k)| (k.size(), k.memory_gb)) else {
+            let mut offered = self.offered();
+            return match (offered.next(), offered.next()) {
+                (None, _) => Err(WhyNot::NothingOffered),
+                (Some((place, _)), None) => Ok(vec![self.exactly(place, How::Only)]),
+                _ => Err(WhyNot::Unsized),
+            };
+        };
+        let above = |mine: Option<u64>, base: Option<u64>| {
+            Some(mine?.saturating_sub(base?).saturating_mul(count))
+        };
+        let memory = |kind: &Kind| kind.memory_gb.map(u64::from);
+        let alternative = |&(place, kind): &(usize, &Kind)| Alternative {
+            sms: above(kind.sms(), smallest.sms()),
+            slices: above(kind.slices(), smallest.slices()),
+            memory_gb: above(memory(kind), memory(smallest)).unwrap_or(0),
+            ..self.exactly(place, How::Any)
+        };
+        Ok(sized.iter().map(alternative).collect())
+    }
+
+    /// `flexmig:20gb:N`: so many leaves of a type with enough memory.
+    fn memory(&self, gigabytes: u16) -> Result<Vec<Alternative<'k>>, WhyNot> {
+        let enough: Vec<(usize, &Kind)> = self
+            .offered()
+            .filter(|(_, kind)| kind.memory_gb.is_some_and(|memory| memory >= gigabytes))
+            .collect();
+        if enough.is_empty() {
+            let most = self.offered().filter_map(|(_, kind)| kind.memory_gb).max();
+            return Err(match most {
+                Some(most) => WhyNot::NoMemory(most),
+                None if self.offered().next().is_none() => WhyNot::NothingOffered,
+                None => WhyNot::Unsized,
+            });
+        }
+        let count = self.term.count;
+        // No compute was asked for: what the leanest of them has is free.
+        let sms = enough.iter().filter_map(|(_, kind)| kind.sms()).min();
+        let slices = enough.iter().filter_map(|(_, kind)| kind.slices()).min();
+        let above = |mine: Option<u64>, base: Option<u64>| {
+            Some(mine?.saturating_sub(base?).saturating_mul(count))
+        };
+        let alternative = |&(place, kind): &(usize, &Kind)| Alternative {
+            sms: above(kind.sms(), sms),
+            slices: above(kind.slices(), slices),
+            memory_gb: above(kind.memory_gb.map(u64::from), Some(gigabytes.into())).unwrap_or(0),
+            ..self.exactly(place, How::Memory)
+        };
+        Ok(enough.iter().map(alternative).collect())
+    }
+
+    /// `flexmig:1g.10gb:N` where no type has this name: those of this shape, else composed.
+    fn profile(&self, profile: &Profile) -> Result<Vec<Alternative<'k>>, WhyNot> {
+        let same = |kind: &Kind| kind.profile == Some(*profile);
+        let shapes = self.offered().filter(|(_, kind)| same(kind));
+        let found: Vec<_> = shapes
+            .map(|(place, kind)| Alternative {
+                variant: !kind.profile.is_some_and(|known| known.same_name(profile)),
+                ..self.exactly(place, How::Shape)
+            })
+            .collect();
+        if !found.is_empty() {
+            let mut found = found;
+            if self.rules.policy.compose == Compose::Busy {
+                found.extend(self.composed(profile));
+            }
+            return Ok(found);
+        }
+        if self.kinds.iter().any(|kind| same(kind)) {
+            return Err(WhyNot::NotOffered);
+        }
+        if self.rules.open {
+            return Ok(vec![self.unknown(How::Exact)]);
+        }
+        let composed = match self.rules.policy.compose {
+            Compose::Missing | Compose::Busy => self.composed(profile),
+            Compose::Never => Vec::new(),
+        };
+        if composed.is_empty() { Err(WhyNot::NoProfile) } else { Ok(composed) }
+    }
+
+    /// In place of a profile: as many slices of other shapes.
+    fn composed(&self, profile: &Profile) -> Vec<Alternative<'k>> {
+        let mut found = self.slices(profile.compute, Some(*profile));
+        for alternative in &mut found {
+            (alternative.how, alternative.substitute) = (How::Composed, true);
+        }
+        found
+    }
+
+    /// N times so many slices, each from one leaf or from several of one type. In place of a
+    /// profile: without the leaves of that shape, and memory above the profile's is waste.
+    fn slices(&self, slices: u8, instead_of: Option<Profile>) -> Vec<Alternative<'k>> {
+        let asked = u64::from(slices);
+        let alternative = |(place, kind): (usize, &'k Kind)| {
+            let each = kind.slices().filter(|_| instead_of != kind.profile || instead_of.is_none());
+            let each = each.filter(|&each| each > 0)?;
+            let count = self.term.count.checked_mul(asked.div_ceil(each))?;
+            let above = |one: Option<u64>, asked: Option<u64>| {
+                let asked = asked?.saturating_mul(self.term.count);
+                Some(one?.saturating_mul(count).saturating_sub(asked))
+            };
+            let asked_sms = kind.model.and_then(|model| model.sms_of_slices(slices));
+            let asked_memory = instead_of.map(|profile| u64::from(profile.memory_gb));
+            Some(Alternative {
+                sms: above(kind.sms(), asked_sms.map(u64::from)),
+                slices: above(Some(each), Some(asked)),
+                memory_gb: above(kind.memory_gb.map(u64::from), asked_memory).unwrap_or(0),
+                ..self.of(place, count, How::Slices)
+            })
+        };
+        self.offered().filter_map(alternative).collect()
+    }
+
+    /// `flexmig:mixed:N`: N slices of one profile or of several, as single nodes have them.
+    fn mixed(&self, supply: &dyn Supply) -> Result<Vec<Alternative<'k>>, WhyNot> {
+        let mut sizes: Vec<(usize, u64)> = self
+            .offered()
+            .filter_map(|(place, kind)| Some((place, kind.slices().filter(|&s| s > 0)?)))
+            .collect();
+        if sizes.is_empty() {
+            let none = self.offered().next().is_none();
+            return Err(if none { WhyNot::NothingOffered } else { WhyNot::Unsized });
+        }
+        // Large leaves first; of one size in the order of kinds.
+        sizes.sort_by_key(|&(place, slices)| (std::cmp::Reverse(slices), place));
+        let mut nodes = Vec::new();
+        supply.nodes_like(self.kinds, &mut nodes);
+        nodes.truncate(MOST_NODES);
+        // And as if leaves of every type were there.
+        nodes.push(vec![u64::MAX; self.kinds.len()]);
+        let mut found: Vec<Alternative> = Vec::new();
+        for node in &nodes {
+            // Without the largest types smaller leaves are used more.
+            for largest in 0..sizes.len() {
+                let Some(counts) = filled(self.term.count, &sizes[largest..], node) else {
+                    continue;
+                };
+                let alternative = self.of_several(&counts);
+                if !found.iter().any(|known| known.parts == alternative.parts) {
+                    found.push(alternative);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Leaves of several types, as (place, count).
+    fn of_several(&self, counts: &[(usize, u64)]) -> Alternative<'k> {
+        let asked = self.term.count;
+        let total = |of: &dyn Fn(&Kind) -> Option<u64>| {
+            let sum = counts.iter().map(|&(place, count)| {
+                Some(of(self.kinds[place])?.saturating_mul(count))
+            });
+            sum.sum::<Option<u64>>()
+        };
+        let single = |kind: &Kind| kind.model?.sms_of_slices(1).map(u64::from);
+        // Slices have no size of their own: they are weighed as one-slice leaves.
+        let asked_sms = self.kinds[counts[0].0].model.and(single(self.kinds[counts[0].0]));
+        let parts = |&(place, count): &(usize, u64)| Part {
+            kind: self.kinds[place].name.as_deref(),
+            count,
+        };
+        Alternative {
+            parts: counts.iter().map(parts).collect(),
+            places: counts.iter().map(|&(p, _)| u16::try_from(p).unwrap_or(u16::MAX)).collect(),
+            equal: counts.len() == 1,
+            sms: total(&Kind::sms)
+                .zip(asked_sms)
+                .map(|(sms, one)| sms.saturating_sub(one.saturating_mul(asked))),
+            slices: total(&Kind::slices).map(|slices| slices.saturating_sub(asked)),
+            ..self.unknown(How::Mixed)
+        }
+    }
+}
+
+/// Leaves of a node that make so many slices, few and with little above: as many of each size as
+/// fit under what is asked, from large to small, then the smallest one that makes up the rest.
+/// `None`: the node has not enough.
+fn filled(slices: u64, sizes: &[(usize, u64)], node: &[u64]) -> Option<Vec<(usize, u64)>> {
+    let mut counts: Vec<(usize, u64)> = Vec::with_capacity(sizes.len());
+    let mut left = slices;
+    for &(place, each) in sizes {
+        let count = (left / each).min(*node.get(place)?);
+        left -= count * each;
+        counts.push((place, count));
+    }
+    while left > 0 {
+        let spare = |&&(place, each): &&(usize, u64)| {
+            let taken = counts.iter().find(|(known, _)| *known == place).map_or(0, |(_, n)| *n);
+            each > 0 && node.get(place).is_some_and(|&all| all > taken)
+        };
+        // The smallest that covers the rest, else the largest there is.
+        let covers = sizes.iter().rev().filter(spare).find(|(_, each)| *each >= left);
+        let &(place, each) = covers.or_else(|| sizes.iter().find(spare))?;
+        if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == place) {
+            *count += 1;
+        }
+        left = left.saturating_sub(each);
+    }
+    counts.retain(|&(_, count)| count > 0);
+    Some(counts)
+}

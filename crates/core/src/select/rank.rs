@@ -1,0 +1,97 @@
+//! The order of candidates.
+
+use std::cmp::Ordering;
+
+use super::{Candidate, How, Kind, Need, Rules, Selection, Supply, fragmentation};
+
+/// Fills in what depends on the nodes, and sorts: best first.
+pub(super) fn rank(
+    candidates: &mut [Candidate],
+    kinds: &[&Kind],
+    rules: &Rules,
+    need: &Need,
+    supply: &dyn Supply,
+) {
+    let alone = candidates.len() == 1;
+    for candidate in candidates.iter_mut() {
+        let parts = &candidate.parts;
+        candidate.fits = supply.holding(parts, need) >= need.nodes.max(1);
+        candidate.starts_now =
+            if candidate.fits { supply.starts(parts, need) } else { Some(false) };
+        // With nothing to compare it with, only what is told about it matters.
+        if alone {
+            continue;
+        }
+        candidate.harm = fragmentation::harm(parts, kinds, supply);
+        candidate.one_socket = supply.one_socket(parts);
+        if rules.stays && candidate.starts_now == Some(false) {
+            let queue = |kind: &&&Kind| {
+                let (waiting, all) = supply.queue(kind);
+                waiting.saturating_mul(1000).checked_div(all).unwrap_or(0)
+            };
+            let taken =
+                |kind: &&&Kind| parts.iter().any(|part| part.kind == kind.name.as_deref());
+            candidate.queue = kinds.iter().filter(taken).map(|kind| queue(&kind)).max().unwrap_or(0);
+        }
+    }
+    candidates.sort_by(compare);
+}
+
+/// The order of two candidates.
+pub(super) fn compare(a: &Candidate, b: &Candidate) -> Ordering {
+    let now = |candidate: &Candidate| {
+        let Candidate { fits, starts_now, substitute, queue, .. } = *candidate;
+        (!fits, starts_now == Some(false), substitute, queue)
+    };
+    now(a).cmp(&now(b)).then_with(|| static_key(a).cmp(&static_key(b)))
+}
+
+/// What does not depend on what is free, but for harm.
+pub(super) fn static_key<'c>(
+    candidate: &'c Candidate,
+) -> impl Ord + use<'c> {
+    let Candidate { substitute, equal, waste, leaves, harm, one_socket, variant, .. } = candidate;
+    (
+        *substitute,
+        !equal,
+        (waste.compute, waste.memory_gb),
+        *leaves,
+        *harm,
+        *one_socket != Some(true),
+        *variant,
+        &candidate.places,
+    )
+}
+
+impl Selection<'_> {
+    /// Why this one of the candidates is the choice, in one word for admin_comment.
+    pub fn why(&self, chosen: usize) -> &'static str {
+        let Some(candidate) = self.candidates.get(chosen) else { return "" };
+        let would_be_first = |other: &&Candidate| {
+            other.fits && static_key(other).cmp(&static_key(candidate)) == Ordering::Less
+        };
+        let mut passed_over = self.candidates.iter().filter(would_be_first);
+        match (candidate.starts_now, passed_over.next()) {
+            (Some(true), Some(other)) if other.starts_now == Some(false) => "starts-now",
+            (Some(false), Some(other)) if self.stays && other.queue > candidate.queue => "queue",
+            _ => candidate.how.word(),
+        }
+    }
+}
+
+impl How {
+    /// One word.
+    pub fn word(self) -> &'static str {
+        match self {
+            How::Exact => "exact",
+            How::Shape => "shape",
+            How::Any => "smallest",
+            How::Only => "only",
+            How::Untyped => "untyped",
+            How::Memory => "memory",
+            How::Slices => "slices",
+            How::Composed => "composed",
+            How::Mixed => "mixed",
+        }
+    }
+}
