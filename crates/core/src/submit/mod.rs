@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `site` | leaves per partition, ready for lookups |
 //! | `choose` | the type that an entry gets |
+//! | `features` | features that tell types apart, so that Slurm can choose |
 //! | `limits` | what policy allows and what nodes can hold |
 //! | `fill` | nodes, tasks, CPUs and memory that the user left out |
 //! | `rejection` | every line a rejected user can see |
 
 mod choose;
+mod features;
 mod fill;
 mod limits;
 mod rejection;

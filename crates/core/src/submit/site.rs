@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::features;
 use crate::policy::{Policy, Span, Submit};
 use crate::profile::{Profile, Suffix};
 use crate::request::{Term, Want};
@@ -28,6 +29,8 @@ pub struct Site {
 pub(super) struct Offer {
     pub kinds: Vec<Kind>,
     pub classes: Vec<Class>,
+    /// Types whose nodes one feature tells from all others with leaves, and that feature.
+    pub features: BTreeMap<String, String>,
 }
 
 /// One type of slurm.conf.
@@ -56,6 +59,8 @@ pub(super) struct Class {
 pub(super) struct Scope<'s> {
     first: &'s Offer,
     others: Vec<&'s Offer>,
+    /// All nodes.
+    all: &'s Offer,
     /// Their names in a comma list; `None` means the whole cluster.
     list: Option<&'s str>,
 }
@@ -109,12 +114,12 @@ impl Site {
                 others.push(offer);
             }
         }
-        Scope { first, others, list: Some(list) }
+        Scope { first, others, all: &self.all, list: Some(list) }
     }
 
     /// All nodes.
     pub(super) fn everywhere(&self) -> Scope<'_> {
-        Scope { first: &self.all, others: Vec::new(), list: None }
+        Scope { first: &self.all, others: Vec::new(), all: &self.all, list: None }
     }
 
     /// Every partition that has leaves, on its own.
@@ -134,7 +139,7 @@ impl Site {
 
 impl Offer {
     fn new(classes: Vec<NodeClass>, submit: &Submit) -> Offer {
-        let mut offer = Offer::default();
+        let mut offer = Offer { features: features::telling(&classes), ..Offer::default() };
         for class in classes {
             let mut counts = vec![0; offer.kinds.len()];
             for (name, count) in class.types {
@@ -216,6 +221,12 @@ impl<'s> Scope<'s> {
                 !self.offers().take(place).any(known)
             })
         })
+    }
+
+    /// A feature that tells the nodes of a type from the others with leaves.
+    pub fn feature(&self, kind: &str) -> Option<&'s str> {
+        let offer = if self.others.is_empty() { self.first } else { self.all };
+        offer.features.get(kind).map(String::as_str)
     }
 
     /// The names of the types on offer.
