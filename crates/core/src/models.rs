@@ -80,7 +80,9 @@ impl Model {
     pub fn named(product: &str) -> Option<&'static Model> {
         let product = product.to_ascii_lowercase();
         let has = |word: &&str| product.contains(word);
-        MODELS.iter().find(|model| model.words.iter().all(|w| has(&w)) && !model.not.iter().any(|w| has(&w)))
+        MODELS
+            .iter()
+            .find(|model| model.words.iter().all(|w| has(&w)) && !model.not.iter().any(|w| has(&w)))
     }
 
     /// The model that has leaves of all these types, `3g.40gb` or with the model in front

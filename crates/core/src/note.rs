@@ -105,9 +105,9 @@ impl Note {
     pub fn push_to(&self, text: &mut String) {
         text.push_str(START);
         text.push_str("req=");
-        push_cut(text, &self.req, 80);
+        push_cut(text, &self.req, 72);
         text.push_str(" got=");
-        push_cut(text, &self.got, 60);
+        push_cut(text, &self.got, 56);
         let Filled { tasks, cpus, memory } = self.fill;
         if tasks || cpus || memory {
             text.push_str(" fill=");

@@ -69,8 +69,7 @@ pub(super) fn candidates<'k>(
     let mut all = Vec::with_capacity(terms.len());
     for (place, term) in terms.iter().enumerate() {
         let set = Set { kinds, term, rules };
-        let mut found =
-            set.alternatives(supply).map_err(|why| NoFit { term: place, why })?;
+        let mut found = set.alternatives(supply).map_err(|why| NoFit { term: place, why })?;
         keep_thrifty(&mut found, rules, need);
         all.push(found);
     }
@@ -198,9 +197,8 @@ impl<'k> Set<'_, 'k> {
             };
         }
         let Some(text) = term.kind else { return self.any() };
-        let is_named = |kind: &&Kind| {
-            kind.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(text))
-        };
+        let is_named =
+            |kind: &&Kind| kind.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(text));
         if let Some(place) = kinds.iter().position(|kind| is_named(&kind)) {
             if !kinds[place].offered {
                 return Err(WhyNot::NotOffered);
@@ -435,9 +433,9 @@ impl<'k> Set<'_, 'k> {
     fn of_several(&self, counts: &[(usize, u64)]) -> Alternative<'k> {
         let asked = self.term.count;
         let total = |of: &dyn Fn(&Kind) -> Option<u64>| {
-            let sum = counts.iter().map(|&(place, count)| {
-                Some(of(self.kinds[place])?.saturating_mul(count))
-            });
+            let sum = counts
+                .iter()
+                .map(|&(place, count)| Some(of(self.kinds[place])?.saturating_mul(count)));
             sum.sum::<Option<u64>>()
         };
         let single = |kind: &Kind| kind.model?.sms_of_slices(1).map(u64::from);

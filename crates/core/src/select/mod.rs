@@ -24,10 +24,12 @@
 //! | `enumerate` | the sets of leaves that serve a request |
 //! | `rank` | their order |
 //! | `words` | why, for people |
+//! | `index` | free leaves of a partition, aggregated |
 //! | `fragmentation` | how broken up the free leaves of nodes are |
 
 mod enumerate;
 pub mod fragmentation;
+pub mod index;
 mod kind;
 mod rank;
 mod supply;

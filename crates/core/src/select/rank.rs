@@ -29,9 +29,9 @@ pub(super) fn rank(
                 let (waiting, all) = supply.queue(kind);
                 waiting.saturating_mul(1000).checked_div(all).unwrap_or(0)
             };
-            let taken =
-                |kind: &&&Kind| parts.iter().any(|part| part.kind == kind.name.as_deref());
-            candidate.queue = kinds.iter().filter(taken).map(|kind| queue(&kind)).max().unwrap_or(0);
+            let taken = |kind: &&&Kind| parts.iter().any(|part| part.kind == kind.name.as_deref());
+            candidate.queue =
+                kinds.iter().filter(taken).map(|kind| queue(&kind)).max().unwrap_or(0);
         }
     }
     candidates.sort_by(compare);
@@ -47,9 +47,7 @@ pub(super) fn compare(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 /// What does not depend on what is free, but for harm.
-pub(super) fn static_key<'c>(
-    candidate: &'c Candidate,
-) -> impl Ord + use<'c> {
+pub(super) fn static_key<'c>(candidate: &'c Candidate) -> impl Ord + use<'c> {
     let Candidate { substitute, equal, waste, leaves, harm, one_socket, variant, .. } = candidate;
     (
         *substitute,

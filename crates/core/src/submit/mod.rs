@@ -7,6 +7,8 @@
 //! | module | part |
 //! |---|---|
 //! | `site` | leaves per partition, ready for lookups |
+//! | `of_view` | the same and what is free now, from a view |
+//! | `ground` | what selection asks, answered from a site |
 //! | `choose` | the type that an entry gets |
 //! | `features` | features that tell types apart, so that Slurm can choose |
 //! | `limits` | what policy allows and what nodes can hold |
@@ -16,7 +18,9 @@
 mod choose;
 mod features;
 mod fill;
+mod ground;
 mod limits;
+mod of_view;
 mod rejection;
 mod site;
 #[cfg(test)]

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::features;
-use crate::policy::{Policy, Span, Submit};
-use crate::profile::{Profile, Suffix};
-use crate::request::{Term, Want};
+use super::of_view::{Now, Open};
+use crate::models::Model;
+use crate::policy::{Policy, Select, Span, Submit, Translate};
+pub(super) use crate::select::Kind;
 use crate::slurm_conf::{NodeClass, SlurmConf};
 
 /// Everything that [`super::decide`] needs to know about the cluster.
@@ -14,6 +15,8 @@ use crate::slurm_conf::{NodeClass, SlurmConf};
 pub struct Site {
     pub(super) submit: Submit,
     pub(super) span: Span,
+    pub(super) select: Select,
+    pub(super) translate: Translate,
     refused: Option<String>,
     /// Nodes may exist that slurm.conf does not name: nothing is impossible.
     pub(super) open: bool,
@@ -22,6 +25,8 @@ pub struct Site {
     names: Vec<String>,
     offers: BTreeMap<String, Offer>,
     all: Offer,
+    /// What a view tells about now.
+    pub(super) now: Option<Now>,
 }
 
 /// The leaves of a set of nodes.
@@ -31,19 +36,8 @@ pub(super) struct Offer {
     pub classes: Vec<Class>,
     /// Types whose nodes one feature tells from all others with leaves, and that feature.
     pub features: BTreeMap<String, String>,
-}
-
-/// One type of slurm.conf.
-#[derive(Clone, Debug)]
-pub(super) struct Kind {
-    /// As slurm.conf spells it; `None` where leaves have no type.
-    pub name: Option<String>,
-    /// The profile that the name tells.
-    pub profile: Option<Profile>,
-    /// The gigabytes that the name tells.
-    pub memory_gb: Option<u16>,
-    /// Policy offers it.
-    pub offered: bool,
+    /// What is free, if the site comes from a view.
+    pub open: Option<Open>,
 }
 
 /// Nodes that are equal for us.
@@ -69,23 +63,50 @@ impl Site {
     /// Works the files into a site. Without slurm.conf nothing is known about nodes, and only
     /// policy is checked.
     pub fn new(policy: &Policy, conf: Option<&SlurmConf>) -> Site {
-        let mut site = Site {
-            submit: policy.submit.clone(),
-            span: policy.span.clone(),
-            open: conf.is_none_or(SlurmConf::has_dynamic_nodes),
-            ..Site::default()
-        };
+        let mut site = Site::of_policy(policy, conf.is_none_or(SlurmConf::has_dynamic_nodes));
         let Some(conf) = conf else { return site };
         let offer = |partition| Offer::new(conf.flexmig_capacity(partition), &policy.submit);
-        site.default_partition = conf.default_partition().map(str::to_owned);
-        site.all = offer(None);
         for partition in conf.partitions() {
             let name = &partition.name;
-            if site.offers.insert(name.clone(), offer(Some(name))).is_none() {
-                site.names.push(name.clone());
+            if !site.offers.contains_key(name) {
+                site.add_partition(name, partition.default, offer(Some(name)));
             }
         }
+        site.default_partition = conf.default_partition().map(str::to_owned);
+        site.all = offer(None);
         site
+    }
+
+    /// A site without nodes.
+    pub(super) fn of_policy(policy: &Policy, open: bool) -> Site {
+        Site {
+            submit: policy.submit.clone(),
+            span: policy.span.clone(),
+            select: policy.select.clone(),
+            translate: policy.translate.clone(),
+            open,
+            ..Site::default()
+        }
+    }
+
+    /// Adds a partition.
+    pub(super) fn add_partition(&mut self, name: &str, default: bool, offer: Offer) {
+        if default {
+            self.default_partition = Some(name.to_owned());
+        }
+        if self.offers.insert(name.to_owned(), offer).is_none() {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    /// Sets what all nodes have.
+    pub(super) fn set_all(&mut self, all: Offer) {
+        self.all = all;
+    }
+
+    /// What the partitions have, and all nodes.
+    pub(super) fn offers(&self) -> impl Iterator<Item = &Offer> {
+        self.offers.values().chain(std::iter::once(&self.all))
     }
 
     /// The same site, rejecting every request for leaves; `why` says where the policy is broken.
@@ -138,20 +159,29 @@ impl Site {
 }
 
 impl Offer {
-    fn new(classes: Vec<NodeClass>, submit: &Submit) -> Offer {
+    pub fn new(classes: Vec<NodeClass>, submit: &Submit) -> Offer {
         let mut offer = Offer { features: features::telling(&classes), ..Offer::default() };
+        let mut known_models: Vec<Vec<Option<&'static Model>>> = Vec::new();
         for class in classes {
+            let names = class.types.iter().map(|(name, _)| name.as_deref().unwrap_or_default());
+            let model = Model::of_types(names);
             let mut counts = vec![0; offer.kinds.len()];
             for (name, count) in class.types {
                 let known = offer.kinds.iter().position(|kind| kind.name == name);
                 let place = known.unwrap_or_else(|| {
-                    offer.kinds.push(Kind::new(name, submit));
+                    offer.kinds.push(Kind::new(name, &submit.profiles));
+                    known_models.push(Vec::new());
                     counts.push(0);
                     offer.kinds.len() - 1
                 });
                 counts[place] += count;
+                known_models[place].push(model);
             }
             offer.classes.push(Class { counts, nodes: class.nodes, cpus: class.cpus.into() });
+        }
+        for (kind, mut models) in offer.kinds.iter_mut().zip(known_models) {
+            models.dedup();
+            kind.model = if let [model] = models[..] { model } else { None };
         }
         offer
     }
@@ -172,28 +202,6 @@ impl Offer {
                 && wanted.iter().all(|&(kind, count)| self.held(class, kind) >= count)
         };
         self.classes.iter().filter(holds).map(|class| class.nodes).sum()
-    }
-}
-
-impl Kind {
-    fn new(name: Option<String>, submit: &Submit) -> Kind {
-        let text = name.as_deref().unwrap_or_default();
-        let profile = Profile::of_type(text);
-        // Sites also name types by size: `20gb`, `a100_20gb`.
-        let label = text.rsplit_once('_').map_or(text, |(_, label)| label);
-        let memory_gb = match (Term { kind: Some(label), count: 1 }).want() {
-            Want::Profile(profile) => Some(profile.memory_gb),
-            Want::Memory(gigabytes) => Some(gigabytes),
-            Want::Any | Want::Slices(_) | Want::Mixed | Want::Name(_) => None,
-        };
-        let offered = submit.profiles.is_empty()
-            || profile.is_some_and(|profile| submit.profiles.contains(&profile));
-        Kind { name, profile, memory_gb, offered }
-    }
-
-    /// Small before large; of one shape the plain one first, as a GPU has few with media engines.
-    pub fn size(&self) -> Option<(Profile, bool)> {
-        self.profile.map(|profile| (profile, profile.suffix != Suffix::None))
     }
 }
 

@@ -1,0 +1,333 @@
+//! A [`Site`] from a view: what slurm.conf would tell, and what is free now.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::site::{Offer, Site};
+use crate::hostlist;
+use crate::models::Model;
+use crate::policy::Policy;
+use crate::profile::{Profile, Suffix};
+use crate::request::Request;
+use crate::select::index::{Index, Row};
+use crate::slurm_conf::NodeClass;
+use crate::view::{ClusterView, JobState, NodeView, Room, windows};
+
+/// What a view tells beside the leaves that there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Now {
+    /// When the view was taken, in seconds since 1970.
+    pub taken_at: u64,
+    /// The types in the order of their claims and queues.
+    kinds: Vec<KindNow>,
+}
+
+/// A type on the whole cluster.
+#[derive(Debug, Default)]
+struct KindNow {
+    name: Option<String>,
+    configured: u64,
+    /// Leaves that waiting jobs ask for.
+    waiting: u64,
+    /// Leaves handed out since the view was taken.
+    claimed: AtomicU64,
+}
+
+impl Clone for KindNow {
+    fn clone(&self) -> KindNow {
+        KindNow {
+            name: self.name.clone(),
+            claimed: AtomicU64::new(self.claimed.load(Ordering::Relaxed)),
+            ..*self
+        }
+    }
+}
+
+/// A partition as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    /// Jobs can start in it.
+    pub up: bool,
+    /// Time limit of jobs that name none, in minutes; `u64::MAX` without.
+    pub minutes: u64,
+    /// Free leaves, by the offer's kinds.
+    pub index: Arc<Index>,
+    /// Leaves under each socket of nodes with layout files, by the offer's kinds; different ones.
+    pub sockets: Arc<Vec<Vec<u64>>>,
+}
+
+impl Now {
+    fn kind(&self, name: Option<&str>) -> Option<&KindNow> {
+        self.kinds.iter().find(|kind| kind.name.as_deref() == name)
+    }
+
+    /// Leaves of a type handed out since the view was taken.
+    pub fn claimed(&self, name: Option<&str>) -> u64 {
+        self.kind(name).map_or(0, |kind| kind.claimed.load(Ordering::Relaxed))
+    }
+
+    /// Leaves of a type that waiting jobs ask for, and all there are.
+    pub fn queue(&self, name: Option<&str>) -> (u64, u64) {
+        self.kind(name).map_or((0, 0), |kind| (kind.waiting, kind.configured))
+    }
+}
+
+impl Site {
+    /// Works a view into a site. What it answers depends on neither the order of nodes in the view
+    /// nor on anything but the view, so that the plugin, `flexmig explain` and the simulator agree.
+    pub fn of_view(policy: &Policy, view: &ClusterView) -> Site {
+        let mut site = Site::of_policy(policy, view.open);
+        let rooms = windows(view, |_| true);
+        let by_name: HashMap<&str, usize> =
+            view.nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
+        let layouts = Sockets::new(view);
+        let build = |members: &[usize]| {
+            let nodes: Vec<&NodeView> = members.iter().map(|&at| &view.nodes[at]).collect();
+            let mut offer = Offer::new(classes(&nodes), &policy.submit);
+            layouts.set_models(&mut offer, members);
+            let rows = members.iter().map(|&at| row(&rooms[at], &offer)).collect();
+            let index = Arc::new(Index::new(offer.kinds.len(), rows));
+            let sockets = Arc::new(layouts.rows(&offer, members));
+            offer.open = Some(Open { up: true, minutes: u64::MAX, index, sockets });
+            offer
+        };
+        let everything: Vec<usize> = (0..view.nodes.len()).collect();
+        let all = build(&everything);
+        // Partitions often have the same nodes.
+        let mut built: HashMap<&str, Offer> = HashMap::new();
+        for partition in &view.partitions {
+            let offer = built.entry(&partition.nodes).or_insert_with(|| {
+                let names = hostlist::expand(&partition.nodes).unwrap_or_default();
+                let mut members: Vec<usize> =
+                    names.iter().filter_map(|name| by_name.get(name.as_str()).copied()).collect();
+                members.sort_unstable();
+                members.dedup();
+                build(&members)
+            });
+            let mut offer = offer.clone();
+            if let Some(open) = &mut offer.open {
+                open.up = partition.up;
+                open.minutes =
+                    partition.default_minutes.or(partition.max_minutes).unwrap_or(u64::MAX);
+            }
+            site.add_partition(&partition.name, partition.default, offer);
+        }
+        let now = now(view, &all);
+        site.set_all(all);
+        site.now = Some(now);
+        site
+    }
+
+    /// Whether free leaves are known at this time, in seconds since 1970: there is a view, not
+    /// older than policy allows.
+    pub fn knows_free(&self, now: u64) -> bool {
+        self.age(now).is_some_and(|age| age <= self.select.max_age.into())
+    }
+
+    /// Seconds since the view was taken; `None` without a view.
+    pub fn age(&self, now: u64) -> Option<u64> {
+        self.now.as_ref().map(|view| now.saturating_sub(view.taken_at))
+    }
+
+    /// Remembers that leaves were handed out, until the next view: what is free counts as less.
+    pub fn claim(&self, kind: Option<&str>, leaves: u64) {
+        let kind = self.now.as_ref().and_then(|now| now.kind(kind));
+        if let Some(kind) = kind {
+            kind.claimed.fetch_add(leaves, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that the indexes of free leaves take, about.
+    pub fn index_size(&self) -> usize {
+        let mut seen: Vec<*const Index> = Vec::new();
+        let indexes = self.offers().filter_map(|offer| offer.open.as_ref());
+        let mut sum = 0;
+        for open in indexes {
+            let place = Arc::as_ptr(&open.index);
+            if !seen.contains(&place) {
+                seen.push(place);
+                sum += open.index.size();
+            }
+        }
+        sum
+    }
+}
+
+/// Nodes that are equal for us, in an order of their own.
+fn classes(nodes: &[&NodeView]) -> Vec<NodeClass> {
+    let mut classes: BTreeMap<Vec<(TypeOrder, u64)>, BTreeMap<u32, NodeClass>> = BTreeMap::new();
+    for node in nodes {
+        let mut types: Vec<(TypeOrder, u64)> = Vec::with_capacity(node.leaves.len());
+        for leaf in node.leaves.iter().filter(|leaf| leaf.configured > 0) {
+            types.push((TypeOrder::of(leaf.kind.as_deref()), leaf.configured));
+        }
+        if types.is_empty() {
+            continue;
+        }
+        types.sort();
+        match classes.entry(types).or_default().entry(node.cpus) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let class = entry.get_mut();
+                class.nodes += 1;
+                class.add_features(&node.features);
+                if node.name < class.example {
+                    class.example.clone_from(&node.name);
+                }
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let mut leaves: Vec<_> = node.leaves.iter().filter(|l| l.configured > 0).collect();
+                leaves.sort_by_key(|leaf| TypeOrder::of(leaf.kind.as_deref()));
+                entry.insert(NodeClass {
+                    types: leaves.iter().map(|l| (l.kind.clone(), l.configured)).collect(),
+                    nodes: 1,
+                    cpus: node.cpus,
+                    example: node.name.clone(),
+                    common_features: node.features.clone(),
+                    features: node.features.clone(),
+                });
+            }
+        }
+    }
+    let mut classes: Vec<NodeClass> =
+        classes.into_values().flat_map(BTreeMap::into_values).collect();
+    for class in &mut classes {
+        class.common_features.sort();
+        class.features.sort();
+    }
+    classes
+}
+
+/// Types in the order of their size, then their name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TypeOrder(bool, Option<Profile>, bool, Option<String>);
+
+impl TypeOrder {
+    fn of(name: Option<&str>) -> TypeOrder {
+        let profile = name.and_then(Profile::of_type);
+        let plain = profile.is_none_or(|profile| profile.suffix == Suffix::None);
+        TypeOrder(profile.is_none(), profile, !plain, name.map(str::to_owned))
+    }
+}
+
+/// What a node has free, by the offer's kinds.
+fn row(room: &Room, offer: &Offer) -> Row {
+    let free = |name: Option<&str>| {
+        let same = room.node.leaves.iter().filter(|leaf| leaf.kind.as_deref() == name);
+        same.map(|leaf| leaf.free()).fold(0, u64::saturating_add)
+    };
+    Row {
+        minutes: room.minutes.unwrap_or(u64::MAX),
+        free: offer.kinds.iter().map(|kind| free(kind.name.as_deref())).collect(),
+        cpus: room.cpus(),
+        memory: room.memory(),
+    }
+}
+
+fn now(view: &ClusterView, all: &Offer) -> Now {
+    let kinds = all.kinds.iter().enumerate().map(|(place, kind)| KindNow {
+        name: kind.name.clone(),
+        configured: all
+            .classes
+            .iter()
+            .map(|class| class.counts.get(place).unwrap_or(&0).saturating_mul(class.nodes))
+            .fold(0, u64::saturating_add),
+        ..KindNow::default()
+    });
+    let mut now = Now { taken_at: view.taken_at, kinds: kinds.collect() };
+    for job in view.jobs.iter().flatten().filter(|job| job.state == JobState::Pending) {
+        let nodes = u64::from(job.min_nodes.unwrap_or(1).max(1));
+        let tasks = u64::from(job.num_tasks.unwrap_or(1).max(1));
+        for (text, times) in [(&job.tres_per_node, nodes), (&job.tres_per_task, tasks)] {
+            let Ok(request) = Request::parse(text) else { continue };
+            for term in request.terms() {
+                let named = |kind: &&mut KindNow| kind.name.as_deref() == term.kind;
+                if let Some(kind) = now.kinds.iter_mut().find(named) {
+                    let leaves = term.count.saturating_mul(times);
+                    kind.waiting = kind.waiting.saturating_add(leaves);
+                }
+            }
+        }
+    }
+    now
+}
+
+/// What layout files tell about nodes: for each node its file, if any.
+struct Sockets<'v> {
+    view: &'v ClusterView,
+    /// Node to layout, as positions.
+    layout_of: HashMap<usize, usize>,
+}
+
+impl<'v> Sockets<'v> {
+    fn new(view: &'v ClusterView) -> Sockets<'v> {
+        let mut of_name: HashMap<String, usize> = HashMap::new();
+        for (place, layout) in view.layouts.iter().enumerate() {
+            for name in hostlist::expand(&layout.nodes).unwrap_or_default() {
+                of_name.entry(name).or_insert(place);
+            }
+        }
+        let nodes = view.nodes.iter().enumerate();
+        let layout_of =
+            nodes.filter_map(|(at, node)| Some((at, *of_name.get(&node.name)?))).collect();
+        Sockets { view, layout_of }
+    }
+
+    /// The layouts of these nodes, each once.
+    fn layouts(&self, members: &[usize]) -> Vec<usize> {
+        let mut places: Vec<usize> =
+            members.iter().filter_map(|at| self.layout_of.get(at).copied()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// The GPU models, where every node with leaves has a layout file.
+    fn set_models(&self, offer: &mut Offer, members: &[usize]) {
+        let has_leaves = |at: &&usize| !self.view.nodes[**at].leaves.is_empty();
+        if !members.iter().filter(has_leaves).all(|at| self.layout_of.contains_key(at)) {
+            return;
+        }
+        for kind in &mut offer.kinds {
+            let mut models: Vec<Option<&'static Model>> = Vec::new();
+            for place in self.layouts(members) {
+                for gpu in &self.view.layouts[place].gpus {
+                    if gpu.leaves.iter().any(|leaf| Some(leaf.profile) == kind.profile) {
+                        models.push(Model::named(&gpu.model));
+                    }
+                }
+            }
+            models.dedup();
+            if let [model] = models[..] {
+                kind.model = model;
+            }
+        }
+    }
+
+    /// Leaves of the offer's kinds under each socket, different ones only.
+    fn rows(&self, offer: &Offer, members: &[usize]) -> Vec<Vec<u64>> {
+        let mut rows: Vec<Vec<u64>> = Vec::new();
+        for place in self.layouts(members) {
+            let mut sockets: BTreeMap<Option<u32>, Vec<u64>> = BTreeMap::new();
+            for gpu in &self.view.layouts[place].gpus {
+                let row = sockets.entry(gpu.numa).or_insert_with(|| vec![0; offer.kinds.len()]);
+                for leaf in &gpu.leaves {
+                    let same_name = |profile: &Profile| profile.same_name(&leaf.profile);
+                    let named =
+                        offer.kinds.iter().position(|k| k.profile.as_ref().is_some_and(same_name));
+                    let shaped =
+                        || offer.kinds.iter().position(|k| k.profile == Some(leaf.profile));
+                    if let Some(kind) = named.or_else(shaped) {
+                        row[kind] += 1;
+                    }
+                }
+            }
+            // Without a NUMA node nothing is known about sockets.
+            sockets.remove(&None);
+            rows.extend(sockets.into_values());
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+}
