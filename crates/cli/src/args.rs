@@ -8,6 +8,7 @@ use crate::bench::Bench;
 use crate::exec::Exec;
 use crate::probe_cmd::ProbeArgs;
 use crate::probe_cmd::side::Side;
+use crate::status::Status;
 
 /// Exit status of `flexmig check` when it found errors, and of every command that failed.
 pub const EXIT_ERROR: u8 = 1;
@@ -42,6 +43,8 @@ pub struct Cli {
 pub enum Command {
     /// List the leaves (MIG devices) of this node with their indices.
     Leaves(Leaves),
+    /// Show the leaves of the cluster: who holds which, and which are free.
+    Status(Status),
     /// Print the configuration for this node, ready to paste.
     Config(Config),
     /// Find what is wrong with plugins, configuration and devices, and say how to mend it.

@@ -10,6 +10,7 @@
 //! | [`exec`] | a rank's leaf for programs that the preload library does not reach |
 //! | [`mod@bench`] | collectives over the net plugin (`flexmig bench`) |
 //! | [`probe_cmd`] | whether leaves of one GPU can share memory (`flexmig probe`) |
+//! | [`cluster`] | the view of the cluster: from the controller or from a file |
 //! | [`status`] | who holds which leaf of the cluster, and which are free |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin |
 //! | [`output`], [`canvas`], [`text`], [`generate`] | tables, pictures, places in Slurm's files, man pages and completions |
@@ -20,6 +21,7 @@ pub mod args;
 pub mod bench;
 pub mod canvas;
 pub mod check;
+pub mod cluster;
 pub mod exec;
 pub mod generate;
 pub mod host;
@@ -74,6 +76,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Exec(args) => Ok(exec::run(args)),
         Command::Probe(args) => probe_cmd::run(args),
         Command::ProbeSide(args) => print(&json(&probe_cmd::side::run(args))?).map(|()| 0),
+        Command::Status(args) => status::run(args).map(|()| 0),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),
     }

@@ -51,8 +51,8 @@ fn headline(report: &Report) -> Line {
     if totals.unusable > 0 {
         line.push(Paint::Bad, format!(", {} unusable", totals.unusable));
     }
-    if let Some(fragmentation) = totals.fragmentation {
-        line.push(Paint::Plain, format!("; fragmentation {fragmentation:.2}"));
+    if let Some(percent) = totals.fragmentation_percent {
+        line.push(Paint::Plain, format!("; fragmentation {percent}%"));
     }
     let waiting = report.pending.len() as u64;
     let verb = if waiting == 1 { "waits" } else { "wait" };
@@ -125,7 +125,7 @@ impl Drawing<'_> {
         let mut chunks: Vec<(Line, Vec<u32>)> = Vec::new();
         for leaf in &row.leaves {
             let (paint, sign) = self.sign(leaf);
-            let cell = usize::from(leaf.slices.max(1)) * (SLICE + 1) - 1;
+            let cell = usize::from(leaf.slices.unwrap_or(1).max(1)) * (SLICE + 1) - 1;
             if chunks.last().is_none_or(|(line, _)| line.width() + cell + 1 > room) {
                 chunks.push((Line::new(Paint::Dim, border), Vec::new()));
             }
@@ -365,8 +365,8 @@ fn heading(node: &Node) -> Line {
             gib(node.memory_mib),
         ),
     );
-    if let Some(fragmentation) = node.fragmentation {
-        line.push(Paint::Plain, format!("; fragmentation {fragmentation:.2}"));
+    if let Some(percent) = node.fragmentation_percent {
+        line.push(Paint::Plain, format!("; fragmentation {percent}%"));
     }
     line
 }

@@ -2,10 +2,13 @@
 //!
 //! The field names below are those of `--json`, which scripts rely on: add, never rename.
 
+use std::collections::BTreeMap;
+
+use flexmig_core::select::fragmentation::Fragmentation;
 use serde::Serialize;
 
 /// The leaves of a cluster at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Format of the JSON; 1.
     pub version: u32,
@@ -26,7 +29,7 @@ pub struct Report {
 }
 
 /// Sums over the nodes shown.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Nodes with leaves.
     pub nodes: u64,
@@ -38,12 +41,12 @@ pub struct Totals {
     pub free: u64,
     /// Free on nodes that start none, or not there.
     pub unusable: u64,
-    /// The fragmentation measure; none where no leaf is free.
-    pub fragmentation: Option<f64>,
+    /// Share of the free slices that is fragments ([`Fragmentation`]); none where no leaf is free.
+    pub fragmentation_percent: Option<u64>,
 }
 
 /// One node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Node {
     /// Name.
     pub name: String,
@@ -61,8 +64,8 @@ pub struct Node {
     pub memory_free_mib: u64,
     /// Partitions that have it.
     pub partitions: Vec<String>,
-    /// The fragmentation measure; none where no leaf is free.
-    pub fragmentation: Option<f64>,
+    /// Share of the free slices that is fragments ([`Fragmentation`]); none where no leaf is free.
+    pub fragmentation_percent: Option<u64>,
     /// Counts by type of slurm.conf, in its order.
     pub types: Vec<TypeCount>,
     /// GPUs by minor; empty where no layout file tells.
@@ -108,8 +111,8 @@ pub struct Leaf {
     pub kind: Option<String>,
     /// Its profile, where type or layout file tell.
     pub profile: Option<String>,
-    /// Compute slices; 1 where not known.
-    pub slices: u8,
+    /// Compute slices, where type or layout file tell.
+    pub slices: Option<u8>,
     /// Minor of its parent, where a layout file tells.
     pub gpu: Option<u32>,
     /// Whether it can be had.
@@ -193,4 +196,21 @@ impl Node {
     pub fn free(&self) -> u64 {
         self.leaves.iter().filter(|leaf| leaf.state == LeafState::Free).count() as u64
     }
+
+    /// The fragmentation measure of its free leaves. Leaves of unknown size count as one slice.
+    pub fn fragmentation(&self) -> Fragmentation {
+        let mut sizes: BTreeMap<(Option<&str>, u64), u64> = BTreeMap::new();
+        for leaf in self.leaves.iter().filter(|leaf| leaf.state == LeafState::Free) {
+            let slices = u64::from(leaf.slices.unwrap_or(1));
+            *sizes.entry((leaf.profile.as_deref(), slices)).or_default() += 1;
+        }
+        let mut measure = Fragmentation::default();
+        measure.add(sizes.into_iter().map(|((_, slices), count)| (slices, count)));
+        measure
+    }
+}
+
+/// The measure in percent, unless nothing is free.
+pub fn percent(measure: &Fragmentation) -> Option<u64> {
+    (measure.free > 0).then(|| measure.percent())
 }
