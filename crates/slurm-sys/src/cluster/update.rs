@@ -37,6 +37,8 @@ pub struct JobUpdate<'a> {
     pub min_nodes: Option<u32>,
     /// Nodes, at most.
     pub max_nodes: Option<u32>,
+    /// CPUs per node, at least. Slurm raises it with the tasks per node, but does not lower it.
+    pub pn_min_cpus: Option<u16>,
     /// MiB per node, or per CPU with [`MEM_PER_CPU`](crate::MEM_PER_CPU).
     pub pn_min_memory: Option<u64>,
 }
@@ -73,6 +75,7 @@ pub(super) fn send(cluster: Cluster, update: &JobUpdate<'_>) -> Result<(), Updat
     description.number(rows.max_cpus, update.max_cpus);
     description.number(rows.min_nodes, update.min_nodes);
     description.number(rows.max_nodes, update.max_nodes);
+    description.number(rows.pn_min_cpus, update.pn_min_cpus);
     description.number(rows.pn_min_memory, update.pn_min_memory);
 
     let refused = |code, text| Err(UpdateError { job: update.job.to_owned(), code, text });
