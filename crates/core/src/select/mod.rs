@@ -33,6 +33,8 @@ pub mod index;
 mod kind;
 mod rank;
 mod supply;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use enumerate::{NoFit, WhyNot};

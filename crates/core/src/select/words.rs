@@ -64,7 +64,8 @@ impl Candidate<'_> {
         if self.queue > 0 {
             write!(text, ", {} leaves waited for per 1000", self.queue)?;
         }
-        write!(text, ", {} leaves, {} above what was asked", self.leaves, self.waste_in_words())?;
+        let leaves = if self.leaves == 1 { "leaf" } else { "leaves" };
+        write!(text, ", {} {leaves}, {} above what was asked", self.leaves, self.waste_in_words())?;
         if self.one_socket == Some(true) {
             text.push_str(", one socket holds it");
         }
