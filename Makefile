@@ -53,9 +53,11 @@ test: setup build build-test ## all tests; those on a cluster use the installed 
 	sh tests/gpu/check
 	$(TEST) -- --test-threads=$(CLUSTER_THREADS)
 
-test-long: ## the net plugin's long tests: 1,000 killed ranks, messages of 1 GiB, the ring model-checked
-	FLEXMIG_TEST_KILL_ROUNDS=1000 $(CARGO) test --package flexmig-nccl-net --test kill
-	$(CARGO) test --package flexmig-nccl-net --test traffic -- --ignored --test-threads=1
+# Their times and rates are printed, so that a slow run can be told from a wrong one.
+test-long: setup build build-test ## streams of jobs and load on a real slurmctld; the net plugin's long tests
+	$(TEST) --test streams --test load -- --ignored --nocapture --test-threads=1
+	FLEXMIG_TEST_KILL_ROUNDS=1000 $(TEST) --test kill
+	$(TEST) --test traffic -- --ignored --test-threads=1
 	$(CARGO) test --release --package flexmig-nccl-net --features loom --test loom \
 		--target-dir $(TARGET)/loom
 

@@ -3,7 +3,9 @@
 //! | module | measures |
 //! |---|---|
 //! | [`filter`] | `job_submit()` per call against job_submit/lua (criterion, `benches/filter_call.rs`) |
-//! | [`submit`] | slurmctld per request, and jobs per second, with no filter, ours, and lua |
+//! | [`submit`] | slurmctld per request, and jobs per second, with no filter, ours, its view, and lua |
+//! | [`stream`] | 300 mixed jobs as flexmig requests against exact types, three seeds |
+//! | [`select`] | one choice of leaves on views of 10 to 10,000 nodes, and building the views |
 //! | [`start`] | from sbatch to the job's first line, with and without gres/flexmig |
 //! | [`preload`] | the start of a shell, with and without the preload library |
 //! | [`backfill`] | a backfill cycle over 64 nodes of 56 leaves, against count-only GRES |
@@ -22,8 +24,10 @@ mod peers;
 mod plugins;
 mod preload;
 mod report;
+mod select;
 mod start;
 mod stats;
+mod stream;
 mod submit;
 mod transport;
 
@@ -31,12 +35,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use flexmig_cluster::build_dir;
+use flexmig_cluster::stream::SEEDS;
 use report::Report;
 
-const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [start] [preload] [backfill] \
-    [transport] [allreduce]";
-const PARTS: [&str; 7] =
-    ["filter", "submit", "start", "preload", "backfill", "transport", "allreduce"];
+const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [stream] [start] [preload] \
+    [backfill] [transport] [allreduce]";
+const PARTS: [&str; 8] =
+    ["filter", "submit", "stream", "start", "preload", "backfill", "transport", "allreduce"];
 
 fn main() -> ExitCode {
     let mut quick = false;
@@ -78,10 +83,14 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
     };
     let pick = |long, short| if quick { short } else { long };
     measure("filter", &|| filter::report(&dir.join("criterion")))?;
+    measure("select", &|| {
+        select::measure(&select::Plan { rounds: pick(15, 3), decisions: pick(20_000, 2_000) })
+    })?;
     measure("submit", &|| {
         let rounds = pick(24, 2);
         submit::measure(&submit::Plan { rounds, clients: 4, submissions: pick(60, 50) })
     })?;
+    measure("stream", &|| Ok(stream::measure(pick(SEEDS.len(), 1))))?;
     measure("start", &|| start::measure(&start::Plan { rounds: pick(10, 2), jobs: pick(16, 5) }))?;
     measure("preload", &|| {
         preload::measure(&preload::Plan { rounds: pick(40, 10), processes: pick(50, 20) })

@@ -1,5 +1,6 @@
-//! Submitting with no filter, with job_submit/flexmig and with job_submit/lua: how long slurmctld
-//! takes per request, and how many jobs plain sbatch processes get in per second.
+//! Submitting with no filter, with job_submit/flexmig, with its view refreshed every second, and with
+//! job_submit/lua: how long slurmctld takes per request, and how many jobs plain sbatch processes get
+//! in per second.
 //!
 //! Each round starts a fresh cluster for each filter, so that no round finds more jobs in the list
 //! than another. Jobs are held: the scheduler has nothing to do.
@@ -36,11 +37,14 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Filter {
     None,
+    /// The choice by policy and slurm.conf alone.
     Flexmig,
+    /// With what is free, asked for every second.
+    View,
     Lua,
 }
 
-const FILTERS: [Filter; 3] = [Filter::None, Filter::Flexmig, Filter::Lua];
+const FILTERS: [Filter; 4] = [Filter::None, Filter::Flexmig, Filter::View, Filter::Lua];
 
 /// What one visit measured.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +59,11 @@ struct Visit {
 pub fn measure(plan: &Plan) -> Result<Report, String> {
     let loaded = Loaded::only("job_submit_flexmig.so")?;
     let visits = rounds("submit", plan.rounds, FILTERS, |filter| visit(plan, filter, &loaded))?;
-    let [none, ours, lua] = visits;
+    let [none, ours, view, lua] = visits;
     let column = |visits: &[Visit], value: fn(&Visit) -> f64| -> Vec<f64> {
         visits.iter().map(value).collect()
     };
-    let visits = [&none, &ours, &lua];
+    let visits = [&none, &ours, &view, &lua];
     let rpc = visits.map(|v| column(v, |v| v.rpc));
     let throughput = visits.map(|v| column(v, |v| v.throughput));
 
@@ -69,15 +73,22 @@ pub fn measure(plan: &Plan) -> Result<Report, String> {
         clients * submissions
     ));
     for (what, values) in [("request, us (sdiag)", &rpc), ("jobs per second", &throughput)] {
-        for (filter, values) in ["no filter", "flexmig", "lua"].iter().zip(values) {
+        for (filter, values) in
+            ["no filter", "flexmig", "flexmig and view", "lua"].iter().zip(values)
+        {
             report.row(format!("{what}: {filter}"), Sample::new(values.clone()));
         }
     }
-    for (names, [none, ours, lua], lower_is_better) in [
-        (["submit_rpc_vs_none", "submit_rpc_lua_vs_none"], rpc, true),
-        (["submit_throughput_vs_none", "submit_throughput_lua_vs_none"], throughput, false),
-    ] {
-        for (name, mine) in names.into_iter().zip([ours, lua]) {
+    let names = ["submit_rpc_vs_none", "submit_rpc_with_view_vs_none", "submit_rpc_lua_vs_none"];
+    let throughput_names = [
+        "submit_throughput_vs_none",
+        "submit_throughput_with_view_vs_none",
+        "submit_throughput_lua_vs_none",
+    ];
+    for (names, [none, ours, view, lua], lower_is_better) in
+        [(names, rpc, true), (throughput_names, throughput, false)]
+    {
+        for (name, mine) in names.into_iter().zip([ours, view, lua]) {
             let sample = Sample::ratios(&mine, &none);
             report.figure(Figure { name, against: "no filter", lower_is_better, sample });
         }
@@ -86,16 +97,17 @@ pub fn measure(plan: &Plan) -> Result<Report, String> {
 }
 
 fn visit(plan: &Plan, filter: Filter, loaded: &Loaded) -> Result<Visit, String> {
+    let refresh = u8::from(filter == Filter::View);
     let cluster = Cluster::builder()
         .nodes(2, |name| Node::new(name).cpus(128, 2).memory(1_000_000).gres(GRES))
         .partitions("PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP")
         // Slurm's own defaults; the harness's make the scheduler run after each submission.
         .scheduler_parameters("batch_sched_delay=3,bf_interval=30,sched_interval=60")
-        .policy(POLICY)
+        .policy(&format!("{POLICY}[select]\nrefresh = {refresh}\n"))
         .file("job_submit.lua", LUA);
     let cluster = match filter {
         Filter::None => cluster,
-        Filter::Flexmig => cluster.plugins(loaded.directory()).job_submit("flexmig"),
+        Filter::Flexmig | Filter::View => cluster.plugins(loaded.directory()).job_submit("flexmig"),
         Filter::Lua => cluster.job_submit("lua"),
     };
     let cluster = cluster.prepare();

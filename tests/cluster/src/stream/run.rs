@@ -210,7 +210,7 @@ fn cluster(reserve: Reserve) -> Cluster {
         ))
         .node(node("n3", &["4g.40gb", "3g.40gb"], "flexmig:4g.40gb:2,flexmig:3g.40gb:2"))
         .plugins(Plugins::Release)
-        .policy("")
+        .policy("[select]\nrefresh = 1\n")
         .scheduler_parameters(&scheduler)
         .start()
 }
