@@ -1,9 +1,10 @@
 //! A [`Site`] from a view: what slurm.conf would tell, and what is free now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::jobs::Jobs;
 use super::site::{Offer, Site};
 use crate::hostlist;
 use crate::models::Model;
@@ -12,7 +13,7 @@ use crate::profile::{Profile, Suffix};
 use crate::request::Request;
 use crate::select::index::{Index, Row};
 use crate::slurm_conf::NodeClass;
-use crate::view::{ClusterView, JobState, NodeView, Room, windows};
+use crate::view::{ClusterView, JobState, Room, windows};
 
 /// What a view tells beside the leaves that there are.
 #[derive(Clone, Debug, Default)]
@@ -81,10 +82,10 @@ impl Site {
         let rooms = windows(view, |_| true);
         let by_name: HashMap<&str, usize> =
             view.nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
+        let types = Types::new(view);
         let layouts = Sockets::new(view);
         let build = |members: &[usize]| {
-            let nodes: Vec<&NodeView> = members.iter().map(|&at| &view.nodes[at]).collect();
-            let mut offer = Offer::new(classes(&nodes), &policy.submit);
+            let mut offer = Offer::new(types.classes(view, members), &policy.submit);
             layouts.set_models(&mut offer, members);
             let rows = members.iter().map(|&at| row(&rooms[at], &offer)).collect();
             let index = Arc::new(Index::new(offer.kinds.len(), rows));
@@ -116,6 +117,7 @@ impl Site {
         let now = now(view, &all);
         site.set_all(all);
         site.now = Some(now);
+        site.jobs = Jobs::of(view);
         site
     }
 
@@ -154,59 +156,66 @@ impl Site {
     }
 }
 
-/// Nodes that are equal for us, in an order of their own.
-fn classes(nodes: &[&NodeView]) -> Vec<NodeClass> {
-    let mut classes: BTreeMap<Vec<(TypeOrder, u64)>, BTreeMap<u32, NodeClass>> = BTreeMap::new();
-    for node in nodes {
-        let mut types: Vec<(TypeOrder, u64)> = Vec::with_capacity(node.leaves.len());
-        for leaf in node.leaves.iter().filter(|leaf| leaf.configured > 0) {
-            types.push((TypeOrder::of(leaf.kind.as_deref()), leaf.configured));
-        }
-        if types.is_empty() {
-            continue;
-        }
-        types.sort();
-        match classes.entry(types).or_default().entry(node.cpus) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                let class = entry.get_mut();
-                class.nodes += 1;
-                class.add_features(&node.features);
-                if node.name < class.example {
-                    class.example.clone_from(&node.name);
-                }
-            }
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let mut leaves: Vec<_> = node.leaves.iter().filter(|l| l.configured > 0).collect();
-                leaves.sort_by_key(|leaf| TypeOrder::of(leaf.kind.as_deref()));
-                entry.insert(NodeClass {
-                    types: leaves.iter().map(|l| (l.kind.clone(), l.configured)).collect(),
-                    nodes: 1,
-                    cpus: node.cpus,
-                    example: node.name.clone(),
-                    common_features: node.features.clone(),
-                    features: node.features.clone(),
-                });
-            }
-        }
-    }
-    let mut classes: Vec<NodeClass> =
-        classes.into_values().flat_map(BTreeMap::into_values).collect();
-    for class in &mut classes {
-        class.common_features.sort();
-        class.features.sort();
-    }
-    classes
+/// The types of a view in the order of their size, then their name; what a node has of them.
+struct Types<'v> {
+    names: Vec<Option<&'v str>>,
+    /// Of each node of the view: (type, count), sorted.
+    of_node: Vec<Vec<(usize, u64)>>,
 }
 
-/// Types in the order of their size, then their name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct TypeOrder(bool, Option<Profile>, bool, Option<String>);
+impl<'v> Types<'v> {
+    fn new(view: &'v ClusterView) -> Types<'v> {
+        let leaves = view.nodes.iter().flat_map(|node| &node.leaves);
+        let names: HashSet<Option<&str>> = leaves.map(|leaf| leaf.kind.as_deref()).collect();
+        let mut names: Vec<Option<&str>> = names.into_iter().collect();
+        names.sort_by_cached_key(|name| {
+            let profile = name.and_then(Profile::of_type);
+            let plain = profile.is_none_or(|profile| profile.suffix == Suffix::None);
+            (profile.is_none(), profile, !plain, *name)
+        });
+        let rank: HashMap<Option<&str>, usize> =
+            names.iter().enumerate().map(|(rank, name)| (*name, rank)).collect();
+        let of_node = view.nodes.iter().map(|node| {
+            let there = node.leaves.iter().filter(|leaf| leaf.configured > 0);
+            let ranked = there.map(|leaf| (rank[&leaf.kind.as_deref()], leaf.configured));
+            let mut types: Vec<(usize, u64)> = ranked.collect();
+            types.sort_unstable();
+            types
+        });
+        Types { of_node: of_node.collect(), names }
+    }
 
-impl TypeOrder {
-    fn of(name: Option<&str>) -> TypeOrder {
-        let profile = name.and_then(Profile::of_type);
-        let plain = profile.is_none_or(|profile| profile.suffix == Suffix::None);
-        TypeOrder(profile.is_none(), profile, !plain, name.map(str::to_owned))
+    /// Nodes that are equal for us, in an order that does not depend on the view's.
+    fn classes(&self, view: &ClusterView, members: &[usize]) -> Vec<NodeClass> {
+        let mut classes: BTreeMap<(&[(usize, u64)], u32), NodeClass> = BTreeMap::new();
+        for &at in members {
+            let (node, types) = (&view.nodes[at], &self.of_node[at][..]);
+            if types.is_empty() {
+                continue;
+            }
+            let class = classes.entry((types, node.cpus)).or_insert_with(|| NodeClass {
+                types: types
+                    .iter()
+                    .map(|&(rank, count)| (self.names[rank].map(str::to_owned), count))
+                    .collect(),
+                nodes: 0,
+                cpus: node.cpus,
+                example: node.name.clone(),
+                common_features: node.features.clone(),
+                features: Vec::new(),
+            });
+            class.nodes += 1;
+            class.add_features(&node.features);
+            if node.name < class.example {
+                class.example.clone_from(&node.name);
+            }
+        }
+        let mut classes: Vec<NodeClass> = classes.into_values().collect();
+        for class in &mut classes {
+            class.common_features.sort();
+            class.features.sort();
+        }
+        classes
     }
 }
 
