@@ -1,13 +1,15 @@
 //! A new job: its description is read, decided upon in core, and changed.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use flexmig_core::hostlist;
 use flexmig_core::promise;
 use flexmig_core::request::{self, Notation};
 use flexmig_core::submit::{Decision, Dialect, Job, Reason, Rejection, decide};
 use slurm_sys::{
-    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, Release, SLURM_SUCCESS, Slurm,
+    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, MEM_PER_CPU, Release, SLURM_SUCCESS, Slurm,
     Version, log,
 };
 
@@ -27,6 +29,9 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
         Ok(None) => SLURM_SUCCESS,
         Ok(Some(decision)) => {
             apply(job, &decision);
+            for (kind, leaves) in &decision.claims {
+                site.claim(kind.as_deref(), *leaves);
+            }
             if let (Some(message), Some(mut err)) = (&decision.message, err) {
                 err.add(&["flexmig: ", message].concat());
             }
@@ -46,7 +51,13 @@ const LONGEST: usize = 1024;
 pub(crate) fn mentions_leaves(job: &JobDesc<'_>) -> bool {
     let tres =
         [job.tres_per_node(), job.tres_per_task(), job.tres_per_job(), job.tres_per_socket()];
-    let mentions = |text: &Cow<'_, str>| request::mentions(text.as_bytes());
+    let translates = OnceCell::new();
+    let gpus = |text: &[u8]| {
+        let site = || settings::current().is_some_and(|site| site.translates_gpus());
+        request::mentions_gpu(text) && *translates.get_or_init(site)
+    };
+    let mentions =
+        |text: &Cow<'_, str>| request::mentions(text.as_bytes()) || gpus(text.as_bytes());
     // Characters are never more than Slurm's bytes, also where they stand for broken UTF-8.
     let too_long =
         |text: &Cow<'_, str>| text.len() > LONGEST && text.chars().nth(LONGEST).is_some();
@@ -63,6 +74,7 @@ pub(crate) fn dialect(slurm: Slurm, version: &Version) -> Dialect<'_> {
         per_task: slurm.release() >= Release::V23_02,
         update_replaces: slurm.update_replaces_request(),
         version,
+        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
     }
 }
 
@@ -72,6 +84,9 @@ pub(crate) struct Fields<'a> {
     partition: Option<Cow<'a, str>>,
     account: Option<Cow<'a, str>>,
     qos: Option<Cow<'a, str>>,
+    features: Option<Cow<'a, str>>,
+    prefer: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
     numbers: Job<'static>,
 }
 
@@ -90,7 +105,15 @@ impl<'a> Fields<'a> {
             min_nodes: job.min_nodes(),
             max_nodes: job.max_nodes(),
             named_nodes: job.req_nodes().and_then(|list| named_nodes(&list)),
+            time_limit: job.time_limit(),
             memory: job.pn_min_memory().is_some() || job.mem_per_tres().is_some(),
+            memory_per_node: job.pn_min_memory().filter(|memory| memory & MEM_PER_CPU == 0),
+            memory_per_cpu: job
+                .pn_min_memory()
+                .filter(|memory| memory & MEM_PER_CPU != 0)
+                .map(|memory| memory & !MEM_PER_CPU),
+            narrowed: is_narrowed(job),
+            per_gpu: per_gpu(job),
             overcommit: overcommit(num_tasks, cpus_per_task, min_cpus),
             batch: job.is_batch(),
             ..Job::default()
@@ -105,6 +128,9 @@ impl<'a> Fields<'a> {
             partition: job.partition(),
             account: job.account(),
             qos: job.qos(),
+            features: job.features(),
+            prefer: job.prefer(),
+            id: job.job_id_str().or_else(|| Some(job.job_id()?.to_string().into())),
             numbers,
         }
     }
@@ -120,8 +146,31 @@ impl<'a> Fields<'a> {
             partition: self.partition.as_deref().filter(|name| !name.is_empty()),
             account: self.account.as_deref().filter(|name| !name.is_empty()),
             qos: self.qos.as_deref().filter(|name| !name.is_empty()),
+            features: self.features.as_deref().filter(|names| !names.is_empty()),
+            prefer: self.prefer.as_deref().filter(|names| !names.is_empty()),
+            id: self.id.as_deref(),
             ..self.numbers
         })
+    }
+}
+
+/// Whether the job names nodes, features or a reservation.
+fn is_narrowed(job: &JobDesc<'_>) -> bool {
+    let names = [job.req_nodes(), job.exc_nodes(), job.features(), job.reservation()];
+    names.iter().flatten().any(|names| !names.is_empty())
+}
+
+/// The option that counts something per GPU, if there is one.
+fn per_gpu(job: &JobDesc<'_>) -> Option<&'static str> {
+    let named = |text: Option<Cow<'_, str>>| text.is_some_and(|text| !text.is_empty());
+    if named(job.cpus_per_tres()) {
+        Some("--cpus-per-gpu")
+    } else if named(job.mem_per_tres()) {
+        Some("--mem-per-gpu")
+    } else if job.ntasks_per_tres().is_some() {
+        Some("--ntasks-per-gpu")
+    } else {
+        None
     }
 }
 
@@ -154,6 +203,12 @@ fn apply(job: &mut JobDesc<'_>, decision: &Decision) {
     }
     if let Some(memory) = decision.memory {
         job.set_pn_min_memory(memory);
+    }
+    if let Some(features) = &decision.features {
+        job.set_features(Some(features));
+    }
+    if let Some(prefer) = &decision.prefer {
+        job.set_prefer(Some(prefer));
     }
     // An inherited one is gone: see `environment::clean`.
     job.append_env(promise::VARIABLE, &decision.promise);

@@ -125,6 +125,11 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Whether any entry for GPUs was taken for leaves.
+    pub fn has_gpus(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::Gpu(_)))
+    }
+
     /// The entries for leaves.
     pub fn terms(&self) -> impl Iterator<Item = Term<'a>> + '_ {
         self.entries.iter().filter_map(|entry| match entry {

@@ -62,14 +62,18 @@ pub(super) fn static_key<'c>(candidate: &'c Candidate) -> impl Ord + use<'c> {
 }
 
 impl Selection<'_> {
+    /// The best candidate that would come before this one if everything were free.
+    pub fn passed_over(&self, chosen: usize) -> Option<&Candidate<'_>> {
+        let candidate = self.candidates.get(chosen)?;
+        self.candidates.iter().find(|other| {
+            other.fits && static_key(other).cmp(&static_key(candidate)) == Ordering::Less
+        })
+    }
+
     /// Why this one of the candidates is the choice, in one word for admin_comment.
     pub fn why(&self, chosen: usize) -> &'static str {
         let Some(candidate) = self.candidates.get(chosen) else { return "" };
-        let would_be_first = |other: &&Candidate| {
-            other.fits && static_key(other).cmp(&static_key(candidate)) == Ordering::Less
-        };
-        let mut passed_over = self.candidates.iter().filter(would_be_first);
-        match (candidate.starts_now, passed_over.next()) {
+        match (candidate.starts_now, self.passed_over(chosen)) {
             (Some(true), Some(other)) if other.starts_now == Some(false) => "starts-now",
             (Some(false), Some(other)) if self.stays && other.queue > candidate.queue => "queue",
             _ => candidate.how.word(),

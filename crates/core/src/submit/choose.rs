@@ -1,188 +1,239 @@
-//! Which type of slurm.conf an entry of the request gets.
+//! Which leaves a request gets: selection ranks the sets of leaves that serve it, and the best one
+//! that policy allows and nodes can hold is taken.
 
-use super::Asked;
-use super::rejection::{Rejection, typed};
-use super::site::{Kind, Scope, Site};
+use super::fill::Nodes;
+use super::ground::Ground;
+use super::limits::{self, Demand, Problem};
+use super::rejection::Rejection;
+use super::site::Scope;
+use super::{Asked, Dialect, Field, Job, Site, features};
 use crate::request::{Term, Want};
+use crate::select::{self, Candidate, How, Need, NoFit, Part, Rules, Selection};
 
-/// What one entry becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Choice<'a> {
-    /// Type as slurm.conf spells it; `None` leaves the entry without one.
-    pub kind: Option<&'a str>,
-    /// Leaves, per node or per task.
-    pub count: u64,
-    /// One word for admin_comment.
-    pub why: &'static str,
+/// One request and everything that it is looked at with.
+pub(super) struct Case<'a> {
+    pub site: &'a Site,
+    pub slurm: &'a Dialect<'a>,
+    pub scope: &'a Scope<'a>,
+    pub asked: &'a Asked<'a>,
+    pub terms: Vec<Term<'a>>,
+    pub job: &'a Job<'a>,
+    pub nodes: Nodes,
+    /// Tasks with leaves of their own; `None` if leaves are counted per node.
+    pub tasks: Option<u64>,
 }
 
-/// Chooses a type for every entry.
-pub(super) fn choose<'a>(
-    site: &'a Site,
-    scope: &Scope<'a>,
-    asked: &Asked<'a>,
-) -> Result<Vec<Choice<'a>>, Rejection> {
-    let mut choices: Vec<Choice> = Vec::with_capacity(1);
-    for term in asked.request.terms() {
-        let choice = choose_one(site, scope, asked, term)?;
-        if let Some(twin) = choices.iter().find(|other| other.kind == choice.kind) {
-            return Err(Rejection::twice(
-                asked,
-                choice.kind,
-                twin.count.saturating_add(term.count),
-            ));
-        }
-        choices.push(choice);
+/// The choice.
+pub(super) struct Choice<'a> {
+    /// Leaves per node or per task, each type once.
+    pub parts: Vec<Part<'a>>,
+    /// One word for admin_comment.
+    pub why: &'static str,
+    /// Types that Slurm may choose from, the preferred one first, each with the feature that tells
+    /// its nodes. Empty: the parts have their types.
+    pub either: Vec<(&'a str, &'a str)>,
+    /// Place among the candidates.
+    pub place: usize,
+}
+
+impl<'a> Case<'a> {
+    /// A new job.
+    pub fn new(
+        site: &'a Site,
+        slurm: &'a Dialect<'a>,
+        scope: &'a Scope<'a>,
+        asked: &'a Asked<'a>,
+        job: &'a Job<'a>,
+    ) -> Result<Case<'a>, Rejection> {
+        let nodes = Nodes::of(job);
+        let tasks = match asked.field {
+            Field::Task => {
+                Some(limits::tasks(job, &nodes).ok_or_else(|| Rejection::no_tasks(asked))?)
+            }
+            Field::Node | Field::Job | Field::Socket => None,
+        };
+        let terms = asked.request.terms().collect();
+        Ok(Case { site, slurm, scope, asked, terms, job, nodes, tasks })
     }
-    Ok(choices)
+
+    /// An update, which names nodes and tasks only if it changes them.
+    pub fn of_change(
+        site: &'a Site,
+        slurm: &'a Dialect<'a>,
+        scope: &'a Scope<'a>,
+        asked: &'a Asked<'a>,
+        job: &'a Job<'a>,
+    ) -> Case<'a> {
+        let nodes =
+            Nodes { min: job.min_nodes.unwrap_or(1).into(), max: job.max_nodes.map(u64::from) };
+        let tasks = (asked.field == Field::Task).then(|| job.num_tasks.map_or(1, u64::from));
+        let terms = asked.request.terms().collect();
+        Case { site, slurm, scope, asked, terms, job, nodes, tasks }
+    }
+
+    /// All sets of leaves that serve the request, best first.
+    pub fn selection(&self) -> Result<Selection<'a>, Rejection> {
+        self.select(&self.terms).map_err(|no_fit| Rejection::no_fit(self, no_fit))
+    }
+
+    /// As [`Case::selection`], for other counts.
+    pub fn select(&self, terms: &[Term<'a>]) -> Result<Selection<'a>, NoFit> {
+        let rules = Rules { policy: &self.site.select, open: self.site.open, stays: self.stays() };
+        select::select(&self.scope.kinds(), terms, &rules, &self.need(), &self.supply())
+    }
+
+    /// What there is.
+    pub fn supply(&self) -> Ground<'a> {
+        Ground::new(self.site, self.scope, self.slurm.now)
+    }
+
+    /// The same request in other partitions.
+    pub fn there<'t>(&'t self, scope: &'t Scope<'t>) -> Case<'t> {
+        let Case { site, slurm, asked, job, nodes, tasks, .. } = *self;
+        Case { site, slurm, scope, asked, terms: self.terms.clone(), job, nodes, tasks }
+    }
+
+    /// Whether the job keeps what it is given now for as long as it waits.
+    pub fn stays(&self) -> bool {
+        let select = &self.site.select;
+        !self.slurm.update_replaces || !select.replan || select.refresh == 0
+    }
+
+    /// What the job needs beside leaves, with what will be filled in.
+    fn need(&self) -> Need {
+        let (job, submit) = (self.job, &self.site.submit);
+        let cpus = limits::cpus_at_least(job, self.nodes.max);
+        let times = match (self.tasks, self.nodes.max) {
+            (None, _) | (Some(_), None) => 1,
+            (Some(tasks), Some(nodes)) => tasks.div_ceil(nodes.max(1)),
+        };
+        let told = job.cpus_per_task.is_some() || job.pn_min_cpus.is_some();
+        let per_leaf = submit.cpus_per_leaf.filter(|_| job.batch && !told).map_or(0, u64::from);
+        let untold = job.num_tasks.is_none() && job.ntasks_per_node.is_none();
+        let per_task = job.cpus_per_task.filter(|_| job.batch && untold && submit.fill_tasks);
+        let cpus_per_leaf = per_leaf.max(per_task.map_or(0, u64::from));
+        let per_cpu = job.memory_per_cpu.unwrap_or(0);
+        let filled = submit.memory_per_leaf.filter(|_| job.batch && !job.memory);
+        Need {
+            nodes: self.nodes.min.max(1),
+            times,
+            cpus,
+            cpus_per_leaf,
+            memory: job.memory_per_node.unwrap_or(0).max(per_cpu.saturating_mul(cpus)),
+            memory_per_leaf: filled.unwrap_or(0).max(per_cpu.saturating_mul(cpus_per_leaf)),
+            minutes: job.time_limit.map(u64::from),
+            narrowed: job.narrowed,
+        }
+    }
+
+    /// How much the job asks for with these leaves.
+    pub fn demand(&self, parts: &[Part<'a>]) -> Demand<'a> {
+        Demand::new(self.asked, self.nodes, self.tasks, parts)
+    }
+
+    /// The best candidate that policy allows and nodes can hold.
+    pub fn choose(&self, selection: &Selection<'a>) -> Result<Choice<'a>, Rejection> {
+        let mut first: Option<Problem> = None;
+        for (place, candidate) in selection.candidates.iter().enumerate() {
+            match self.problem(candidate) {
+                None => return Ok(self.chosen(selection, place)),
+                Some(problem) => _ = first.get_or_insert(problem),
+            }
+        }
+        Err(match first {
+            Some(problem) => limits::rejection(self, selection, &problem),
+            None => Rejection::nothing_offered(self.asked, &self.scope.place()),
+        })
+    }
+
+    /// Whether policy allows and nodes can hold any leaves that serve these entries.
+    pub fn can_be_served(&self, terms: &[Term<'a>]) -> bool {
+        let serves = |candidate: &Candidate<'a>| self.problem(candidate).is_none();
+        self.select(terms).is_ok_and(|selection| selection.candidates.iter().any(serves))
+    }
+
+    /// What forbids a candidate.
+    pub fn problem(&self, candidate: &Candidate<'a>) -> Option<Problem> {
+        limits::problem(self.site, self.scope, self.job, &self.demand(&candidate.parts))
+    }
+
+    fn chosen(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {
+        let either = self.either(selection, place);
+        if either.is_empty() {
+            return self.typed(selection, place);
+        }
+        let parts = vec![Part { kind: None, count: selection.candidates[place].leaves }];
+        Choice { parts, why: "features", either, place }
+    }
+
+    /// A candidate as it is.
+    pub fn typed(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {
+        let parts = selection.candidates[place].parts.clone();
+        Choice { parts, why: selection.why(place), either: Vec::new(), place }
+    }
+
+    /// Types that Slurm can choose from by itself: where as many leaves of several types serve the
+    /// request, each type on nodes of its own that a feature tells.
+    fn either(&self, selection: &Selection<'a>, place: usize) -> Vec<(&'a str, &'a str)> {
+        let job = self.job;
+        let own = job.features.is_some() || job.prefer.is_some();
+        if own || self.asked.change || self.terms.len() != 1 || selection.candidates.len() < 2 {
+            return Vec::new();
+        }
+        let chosen = &selection.candidates[place];
+        let mut alike: Vec<&Candidate> = Vec::new();
+        for candidate in &selection.candidates {
+            let single = candidate.parts.len() == 1 && !candidate.substitute;
+            if self.problem(candidate).is_none() {
+                if !single || candidate.leaves != chosen.leaves {
+                    return Vec::new();
+                }
+                alike.push(candidate);
+            }
+        }
+        // Preferred is what wastes least, whatever is free now.
+        alike.sort_by_key(|candidate| (candidate.waste.compute, candidate.waste.memory_gb));
+        let feature = |candidate: &&Candidate<'a>| {
+            let kind = candidate.parts[0].kind?;
+            Some((kind, self.scope.feature(kind)?))
+        };
+        let either: Option<Vec<_>> = alike.iter().map(feature).collect();
+        either.filter(|types| types.len() > 1).unwrap_or_default()
+    }
+}
+
+impl<'a> Choice<'a> {
+    /// The constraint and the preferred feature.
+    pub fn features(&self) -> Option<(String, String)> {
+        let (_, first) = self.either.first()?;
+        let names: Vec<&str> = self.either.iter().map(|(_, feature)| *feature).collect();
+        Some((features::one_of(&names), (*first).to_owned()))
+    }
 }
 
 /// For a job whose partition is not known: rejects what would get other types in other partitions.
-pub(super) fn same_everywhere(
-    site: &Site,
-    asked: &Asked,
-    choices: &[Choice],
-) -> Result<(), Rejection> {
-    let kinds = |choices: &[Choice]| choices.iter().map(|c| c.kind.map(str::to_owned)).collect();
-    let here: Vec<Option<String>> = kinds(choices);
-    let exact = choices.iter().all(|choice| matches!(choice.why, "exact" | "shape"));
+pub(super) fn same_everywhere(case: &Case, choice: &Choice) -> Result<(), Rejection> {
+    let exact = |term: &Term| matches!(term.want(), Want::Profile(_) | Want::Name(_));
+    if case.terms.iter().all(exact) && !matches!(choice.why, "composed" | "starts-now") {
+        return Ok(());
+    }
     let differs = |scope: Scope| {
-        let there: Option<Vec<_>> = choose(site, &scope, asked).ok().as_deref().map(kinds);
-        there.is_some_and(|there| there != here)
+        let there = case.there(&scope);
+        let Ok(selection) = there.selection() else { return false };
+        let Ok(other) = there.choose(&selection) else { return false };
+        let names = |parts: &[Part]| {
+            let kinds = parts.iter().map(|part| (part.kind.map(str::to_owned), part.count));
+            kinds.collect::<Vec<_>>()
+        };
+        names(&other.parts) != names(&choice.parts)
     };
-    if !exact && site.each_partition().any(differs) {
-        return Err(Rejection::which_partition(asked, &site.everywhere().offered()));
+    if case.site.each_partition().any(differs) {
+        return Err(Rejection::which_partition(case.asked, &case.scope.offered()));
     }
     Ok(())
 }
 
-fn choose_one<'a>(
-    site: &'a Site,
-    scope: &Scope<'a>,
-    asked: &Asked,
-    term: Term<'a>,
-) -> Result<Choice<'a>, Rejection> {
-    let choice = |kind, why| Ok(Choice { kind, count: term.count, why });
-    if scope.kinds().next().is_none() {
-        return if site.open {
-            // Nothing is known about nodes: exact types may exist, sizes cannot be looked up.
-            match term.want() {
-                Want::Any => choice(None, "untyped"),
-                Want::Profile(_) | Want::Name(_) => choice(term.kind, "exact"),
-                Want::Memory(_) | Want::Slices(_) | Want::Mixed => {
-                    Err(Rejection::nothing_known(asked, term))
-                }
-            }
-        } else {
-            let elsewhere: Vec<&str> = site.partitions_with_leaves().collect();
-            Err(Rejection::no_leaves(asked, &scope.place(), &elsewhere))
-        };
-    }
-    let Some(text) = term.kind else { return any(scope, asked, term) };
-    let named = scope
-        .kinds()
-        .find(|kind| kind.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(text)));
-    if let Some(kind) = named {
-        return offered(scope, asked, term, kind, "exact");
-    }
-    if scope.kinds().all(|kind| kind.name.is_none()) {
-        return Err(Rejection::untyped(asked, term));
-    }
-    match term.want() {
-        Want::Any => any(scope, asked, term),
-        Want::Profile(profile) => {
-            // The same shape can have several names: first the one with the same suffix, then one
-            // that a node has enough of, in slurm.conf's order.
-            let rank = |kind: &&Kind| {
-                let same_name = kind.profile.is_some_and(|known| known.same_name(&profile));
-                (!same_name, !holds(scope, kind, term.count))
-            };
-            match scope.kinds().filter(|kind| kind.profile == Some(profile)).min_by_key(rank) {
-                Some(kind) => offered(scope, asked, term, kind, "shape"),
-                None if site.open => choice(term.kind, "exact"),
-                None => Err(Rejection::no_profile(asked, term, &scope.place(), &scope.offered())),
-            }
-        }
-        Want::Memory(gigabytes) => memory(scope, asked, term, gigabytes),
-        Want::Slices(slices) => {
-            let enough = |kind: &&Kind| {
-                kind.offered && kind.profile.is_some_and(|profile| profile.compute >= slices)
-            };
-            let instead = scope.kinds().filter(enough).min_by_key(|kind| kind.size());
-            let instead = instead.and_then(|kind| kind.name.as_deref());
-            Err(Rejection::slices(asked, term, instead, &scope.offered()))
-        }
-        Want::Mixed => Err(Rejection::mixed(asked, term)),
-        Want::Name(_) if site.open => choice(term.kind, "exact"),
-        Want::Name(_) => Err(Rejection::no_type(asked, term, &scope.place(), &scope.offered())),
-    }
-}
-
-/// `flexmig:N`: the smallest profile on offer.
-fn any<'a>(scope: &Scope<'a>, asked: &Asked, term: Term<'a>) -> Result<Choice<'a>, Rejection> {
-    let choice =
-        |kind: &'a Kind, why| Ok(Choice { kind: kind.name.as_deref(), count: term.count, why });
-    if scope.kinds().all(|kind| kind.name.is_none()) {
-        return Ok(Choice { kind: None, count: term.count, why: "untyped" });
-    }
-    let offered = || scope.kinds().filter(|kind| kind.offered && kind.name.is_some());
-    let by_profile = offered().filter(|kind| kind.profile.is_some());
-    if let Some(kind) = by_profile.min_by_key(|kind| kind.size()) {
-        return choice(kind, "smallest");
-    }
-    let by_memory = offered().filter(|kind| kind.memory_gb.is_some());
-    if let Some(kind) = by_memory.min_by_key(|kind| kind.memory_gb) {
-        return choice(kind, "smallest");
-    }
-    let mut offered = offered();
-    match (offered.next(), offered.next()) {
-        (None, _) => Err(Rejection::nothing_offered(asked, &scope.place())),
-        (Some(kind), None) => choice(kind, "only"),
-        _ => Err(Rejection::unsized_types(asked, term, &scope.place(), &scope.offered())),
-    }
-}
-
-/// `flexmig:20gb:N`: the least memory that is enough, then the fewest slices, of what a node has
-/// enough of.
-fn memory<'a>(
-    scope: &Scope<'a>,
-    asked: &Asked,
-    term: Term<'a>,
-    gigabytes: u16,
-) -> Result<Choice<'a>, Rejection> {
-    let sized = || scope.kinds().filter(|kind| kind.offered && kind.memory_gb.is_some());
-    let rank = |kind: &&Kind| {
-        (!holds(scope, kind, term.count), kind.memory_gb, kind.profile.is_none(), kind.size())
-    };
-    let enough = |kind: &&Kind| kind.memory_gb.is_some_and(|memory| memory >= gigabytes);
-    if let Some(kind) = sized().filter(enough).min_by_key(rank) {
-        return Ok(Choice { kind: kind.name.as_deref(), count: term.count, why: "memory" });
-    }
-    let largest = sized().max_by_key(|kind| (kind.memory_gb, std::cmp::Reverse(kind.size())));
-    match largest.and_then(|kind| kind.name.as_deref().zip(kind.memory_gb)) {
-        Some((name, memory)) => {
-            Err(Rejection::no_memory(asked, &scope.place(), memory, &typed(Some(name), term.count)))
-        }
-        None if scope.offered().is_empty() => {
-            Err(Rejection::nothing_offered(asked, &scope.place()))
-        }
-        None => Err(Rejection::unsized_types(asked, term, &scope.place(), &scope.offered())),
-    }
-}
-
-fn offered<'a>(
-    scope: &Scope<'a>,
-    asked: &Asked,
-    term: Term,
-    kind: &'a Kind,
-    why: &'static str,
-) -> Result<Choice<'a>, Rejection> {
-    if !kind.offered {
-        return Err(Rejection::not_offered(asked, term, &scope.place(), &scope.offered()));
-    }
-    Ok(Choice { kind: kind.name.as_deref(), count: term.count, why })
-}
-
-fn holds(scope: &Scope, kind: &Kind, count: u64) -> bool {
-    scope.nodes_with(&[(kind.name.as_deref(), count)], 0) > 0
+/// Whether the leaves stand for what was named, and so are told in its words.
+pub(super) fn is_sliced(how: How) -> bool {
+    matches!(how, How::Slices | How::Composed | How::Mixed)
 }

@@ -2,24 +2,31 @@
 //! says what to type instead.
 //!
 //! [`decide`] is for new jobs, [`decide_change`] for updates of waiting ones. Both are pure: what
-//! slurm.conf and flexmig.toml say has been worked into a [`Site`] when they were read.
+//! slurm.conf, flexmig.toml and the view of the cluster say has been worked into a [`Site`].
 //!
 //! | module | part |
 //! |---|---|
 //! | `site` | leaves per partition, ready for lookups |
 //! | `of_view` | the same and what is free now, from a view |
 //! | `ground` | what selection asks, answered from a site |
-//! | `choose` | the type that an entry gets |
+//! | `choose` | the leaves that a request gets |
 //! | `features` | features that tell types apart, so that Slurm can choose |
 //! | `limits` | what policy allows and what nodes can hold |
+//! | `instead` | what to type where that is too little |
 //! | `fill` | nodes, tasks, CPUs and memory that the user left out |
+//! | `jobs` | waiting jobs, for updates |
+//! | `message` | the line that an accepted user sees |
 //! | `rejection` | every line a rejected user can see |
 
 mod choose;
+mod considered;
 mod features;
 mod fill;
 mod ground;
+mod instead;
+mod jobs;
 mod limits;
+mod message;
 mod of_view;
 mod rejection;
 mod site;
@@ -28,15 +35,14 @@ mod tests;
 
 use std::fmt;
 
+use crate::note::{self, Filled, Note};
 use crate::request::{self, Notation, Request, push_kind, push_number};
-use choose::Choice;
-use fill::Nodes;
+use crate::select::{Part, Selection};
+use choose::{Case, Choice};
 use limits::Demand;
+pub use considered::Considered;
 pub use rejection::{Reason, Rejection};
 pub use site::Site;
-
-/// Longest part of ours in a job's admin_comment, in bytes.
-pub const NOTE_MAX: usize = 200;
 
 /// What the description of a job says, as far as it concerns leaves. `None` is "not set" (NO_VAL).
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +64,22 @@ pub struct Job<'a> {
     pub partition: Option<&'a str>,
     pub account: Option<&'a str>,
     pub qos: Option<&'a str>,
+    pub features: Option<&'a str>,
+    pub prefer: Option<&'a str>,
+    /// In minutes; `u32::MAX` is unlimited.
+    pub time_limit: Option<u32>,
     /// Whether memory is named in any way.
     pub memory: bool,
+    /// MiB per node.
+    pub memory_per_node: Option<u64>,
+    /// MiB per CPU.
+    pub memory_per_cpu: Option<u64>,
+    /// Names nodes, features or a reservation, so that not all nodes of its partition count.
+    pub narrowed: bool,
+    /// An option that counts per GPU, as `--cpus-per-gpu`.
+    pub per_gpu: Option<&'a str>,
+    /// The job of an update, in Slurm's forms `20`, `20_6`, `20_[3-5]`.
+    pub id: Option<&'a str>,
     /// Tasks may share CPUs (`--overcommit`).
     pub overcommit: bool,
     /// Has a script: sbatch, where the task count of the description counts. With srun and salloc
@@ -79,6 +99,8 @@ pub struct Dialect<'a> {
     pub update_replaces: bool,
     /// The version, for messages.
     pub version: &'a dyn fmt::Display,
+    /// Seconds since 1970: how old the view is.
+    pub now: u64,
 }
 
 /// What to change in the job. `None` leaves a field as it is.
@@ -95,6 +117,10 @@ pub struct Decision {
     pub min_cpus: Option<u32>,
     /// Memory per node in MiB (pn_min_memory).
     pub memory: Option<u64>,
+    pub features: Option<String>,
+    pub prefer: Option<String>,
+    /// Leaves that the job takes at once, for [`Site::claim`].
+    pub claims: Vec<(Option<String>, u64)>,
     /// For `FLEXMIG_REQUEST` of a batch job, a [`Promise`](crate::promise::Promise).
     pub promise: String,
     /// For admin_comment.
@@ -156,66 +182,168 @@ impl fmt::Display for Asked<'_> {
 
 /// Decides about a new job. `None`: it asks for no leaves.
 pub fn decide(site: &Site, slurm: &Dialect, job: &Job) -> Result<Option<Decision>, Rejection> {
-    let Some(asked) = asked(slurm, job, false)? else { return Ok(None) };
+    let Some(asked) = asked(site, slurm, job, false)? else { return Ok(None) };
     if let Some(why) = site.refused() {
         return Err(Rejection::refused(&asked, why));
     }
     let scope = site.scope(job.partition);
-    let choices = choose::choose(site, &scope, &asked)?;
-    let demand = Demand::new(&asked, job, Nodes::of(job), &choices)?;
-    limits::check_policy(site, &scope, job, &demand)?;
-    limits::check_nodes(site, &scope, job, &demand)?;
-    let mut decision = fill::fill(site, &scope, job, &demand);
-    rewrite(slurm, &asked, &choices, &mut decision);
+    let case = Case::new(site, slurm, &scope, &asked, job)?;
+    let selection = case.selection()?;
+    let choice = case.choose(&selection)?;
+    Ok(Some(decision(&case, &selection, &choice)))
+}
+
+/// What every set of leaves would make of a new job, best first: all that policy allows and nodes
+/// can hold, with their types. For re-planning, which looks at nodes more closely.
+pub fn decide_each(site: &Site, slurm: &Dialect, job: &Job) -> Result<Vec<Decision>, Rejection> {
+    let Some(asked) = asked(site, slurm, job, false)? else { return Ok(Vec::new()) };
+    if let Some(why) = site.refused() {
+        return Err(Rejection::refused(&asked, why));
+    }
+    let scope = site.scope(job.partition);
+    let case = Case::new(site, slurm, &scope, &asked, job)?;
+    let selection = case.selection()?;
+    case.choose(&selection)?;
+    let places = 0..selection.candidates.len();
+    let allowed = places.filter(|&place| case.problem(&selection.candidates[place]).is_none());
+    let with_types = |place| decision(&case, &selection, &case.typed(&selection, place));
+    Ok(allowed.map(with_types).collect())
+}
+
+/// How an answer came about, for `flexmig explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Each set of leaves that serves the request, best first: its score, and what sets it behind
+    /// the choice. None if nothing serves it.
+    pub candidates: Vec<String>,
+    /// The same as data.
+    pub considered: Vec<Considered>,
+    /// The request as it was understood: `--gres=flexmig:3g:1`; empty if it was not.
+    pub request: String,
+    /// Where: `partition gpu`.
+    pub place: String,
+    /// What [`decide`] says.
+    pub answer: Result<Option<Decision>, Rejection>,
+}
+
+/// As [`decide`], with what it looked at.
+pub fn explain(site: &Site, slurm: &Dialect, job: &Job) -> Explanation {
+    let scope = site.scope(job.partition);
+    let mut explanation = Explanation {
+        candidates: Vec::new(),
+        considered: Vec::new(),
+        request: String::new(),
+        place: scope.place(),
+        answer: decide(site, slurm, job),
+    };
+    let Ok(Some(asked)) = asked(site, slurm, job, false) else { return explanation };
+    asked.push_to(&mut explanation.request);
+    let Ok(case) = Case::new(site, slurm, &scope, &asked, job) else { return explanation };
+    if let Ok(selection) = case.selection() {
+        // Where none can be had nothing is chosen.
+        let chosen = case.choose(&selection).ok().map(|choice| choice.place);
+        explanation.candidates = selection.explained(chosen.unwrap_or(usize::MAX));
+        explanation.considered = considered::considered(&case, &selection, chosen);
+    }
+    explanation
+}
+
+/// What to change in a new job.
+fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
+    let demand = case.demand(&choice.parts);
+    let mut decision = fill::fill(case.site, case.scope, case.job, &demand);
+    rewrite(case, choice, &mut decision);
+    if let Some((features, prefer)) = choice.features() {
+        (decision.features, decision.prefer) = (Some(features), Some(prefer));
+    }
+    decision.claims = claims(selection, choice, &demand);
     decision.promise = demand.promise();
-    decision.note = note(&asked, &choices);
-    decision.message =
-        site.submit.explain.then(|| message(&asked, job, &demand, &choices, &decision));
-    Ok(Some(decision))
+    decision.note = note(case.asked, choice, &decision);
+    decision.message = case
+        .site
+        .submit
+        .explain
+        .then(|| message::message(case, selection, &demand, choice, &decision));
+    decision
+}
+
+/// Leaves that the job takes at once.
+fn claims(selection: &Selection, choice: &Choice, demand: &Demand) -> Vec<(Option<String>, u64)> {
+    if selection.candidates[choice.place].starts_now != Some(true) {
+        return Vec::new();
+    }
+    let times = demand.tasks.unwrap_or(demand.nodes.min.max(1));
+    let preferred = choice.either.first().map(|(kind, _)| *kind);
+    let claim = |part: &Part| {
+        let kind = preferred.map(str::to_owned).or(part.kind.map(str::to_owned));
+        (kind, part.count.saturating_mul(times))
+    };
+    choice.parts.iter().map(claim).collect()
 }
 
 /// Decides about an update of a waiting job. `None`: it does not concern leaves.
 ///
-/// The job itself cannot be seen. Exact types are checked against slurm.conf; other requests are
-/// resolved where every partition gives the same answer, else rejected. Only the request string is
-/// changed: nodes and tasks are the job's own.
+/// Where the site's view tells the job, the same rules hold as for a new one, with what the update
+/// does not name taken from the job. Else exact types are checked against slurm.conf, and other
+/// requests are resolved where every partition gives the same answer, else rejected. Nodes are the
+/// job's own; tasks, CPUs and memory change with the leaves only if they were filled in.
 pub fn decide_change(
     site: &Site,
     slurm: &Dialect,
     job: &Job,
 ) -> Result<Option<Decision>, Rejection> {
-    let Some(asked) = asked(slurm, job, true)? else { return Ok(None) };
+    let Some(asked) = asked(site, slurm, job, true)? else { return Ok(None) };
     if let Some(why) = site.refused() {
         return Err(Rejection::refused(&asked, why));
     }
-    let scope = match job.partition {
-        Some(_) => site.scope(job.partition),
-        None => site.everywhere(),
+    let known = job.id.and_then(|id| site.jobs.find(id));
+    let whole = known.map(|known| known.with(job));
+    let job = whole.as_ref().unwrap_or(job);
+    let scope = match (job.partition, known) {
+        (None, None) => site.everywhere(),
+        (partition, _) => site.scope(partition),
     };
-    let choices = choose::choose(site, &scope, &asked)?;
-    if job.partition.is_none() {
-        choose::same_everywhere(site, &asked, &choices)?;
+    let case = Case::of_change(site, slurm, &scope, &asked, job);
+    let selection = case.selection()?;
+    if known.is_none() {
+        limits::check_unknown(&case, &case.demand(&selection.best().parts))?;
+    }
+    let choice = case.choose(&selection)?;
+    if known.is_none() && job.partition.is_none() {
+        choose::same_everywhere(&case, &choice)?;
     }
     if !slurm.update_replaces && site.has_several_types() {
         return Err(Rejection::update_adds(&asked, slurm.version));
     }
-    let demand = Demand::of_change(&asked, job, &choices);
-    limits::check_change(site, &scope, job, &demand)?;
-    let mut decision = Decision::default();
-    rewrite(slurm, &asked, &choices, &mut decision);
+    let demand = case.demand(&choice.parts);
+    let mut decision = match known {
+        Some(known) => known.refilled(fill::fill(site, &scope, job, &demand)),
+        None => Decision::default(),
+    };
+    rewrite(&case, &choice, &mut decision);
     decision.promise = demand.promise();
-    decision.note = note(&asked, &choices);
+    decision.note = note(&asked, &choice, &decision);
     Ok(Some(decision))
 }
 
 /// Finds the field that asks for leaves, and rejects what no release of Slurm can do with them.
-fn asked<'a>(slurm: &Dialect, job: &Job<'a>, change: bool) -> Result<Option<Asked<'a>>, Rejection> {
+fn asked<'a>(
+    site: &Site,
+    slurm: &Dialect,
+    job: &Job<'a>,
+    change: bool,
+) -> Result<Option<Asked<'a>>, Rejection> {
     let read = |field, text: Option<&'a str>| -> Result<Option<Asked<'a>>, Rejection> {
-        let Some(text) = text.filter(|text| request::mentions(text.as_bytes())) else {
-            return Ok(None);
+        let gpus = site.translate.gpu && field == Field::Node;
+        let concerns = |text: &&str| {
+            request::mentions(text.as_bytes()) || gpus && request::mentions_gpu(text.as_bytes())
         };
-        let request = Request::parse(text)
+        let Some(text) = text.filter(concerns) else { return Ok(None) };
+        let mut request = Request::parse(text)
             .map_err(|error| Rejection::unreadable(option(field, change), &error))?;
+        if gpus {
+            request = request.translated();
+        }
         let asks = request.terms().next().is_some();
         Ok(asks.then_some(Asked { field, request, change }))
     };
@@ -226,7 +354,10 @@ fn asked<'a>(slurm: &Dialect, job: &Job<'a>, change: bool) -> Result<Option<Aske
     }
     match (read(Field::Node, job.tres_per_node)?, read(Field::Task, job.tres_per_task)?) {
         (None, None) => Ok(None),
-        (Some(asked), None) => Ok(Some(asked)),
+        (Some(asked), None) => match job.per_gpu.filter(|_| asked.request.has_gpus()) {
+            Some(option) => Err(Rejection::per_gpu(&asked, option)),
+            None => Ok(Some(asked)),
+        },
         (None, Some(asked)) if slurm.per_task => Ok(Some(asked)),
         (None, Some(asked)) => Err(Rejection::no_per_task(&asked, slurm.version, job.num_tasks)),
         (Some(node), Some(task)) => Err(Rejection::both(&node, &task)),
@@ -234,115 +365,48 @@ fn asked<'a>(slurm: &Dialect, job: &Job<'a>, change: bool) -> Result<Option<Aske
 }
 
 /// Writes the request with the chosen types in the release's notation.
-fn rewrite(slurm: &Dialect, asked: &Asked, choices: &[Choice], decision: &mut Decision) {
-    let leaves: Vec<_> = choices.iter().map(|choice| (choice.kind, choice.count)).collect();
-    let text = asked.request.write_composed(slurm.notation, &leaves);
-    match asked.field {
+fn rewrite(case: &Case, choice: &Choice, decision: &mut Decision) {
+    let leaves: Vec<_> = choice.parts.iter().map(|part| (part.kind, part.count)).collect();
+    let text = case.asked.request.write_composed(case.slurm.notation, &leaves);
+    match case.asked.field {
         Field::Task => decision.tres_per_task = Some(text),
         Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),
     }
 }
 
-/// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 why=memory]`
-fn note(asked: &Asked, choices: &[Choice]) -> String {
-    let per_task = if asked.field == Field::Task { "/task" } else { "" };
-    let mut text = String::with_capacity(NOTE_MAX);
-    text.push_str("[flexmig:v1 req=");
-    for (place, term) in asked.request.terms().enumerate() {
-        push_comma(&mut text, place);
-        let start = text.len();
-        push_kind(&mut text, term.kind, term.count);
-        // A bracket in the user's text must not end our part early.
-        if text[start..].contains(']') {
-            let cleaned = text[start..].replace(']', "?");
-            text.replace_range(start.., &cleaned);
+/// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 fill=t why=memory]`
+fn note(asked: &Asked, choice: &Choice, decision: &Decision) -> String {
+    let list = |terms: &mut dyn Iterator<Item = (Option<&str>, u64)>| {
+        let mut text = String::with_capacity(32);
+        for (place, (kind, count)) in terms.enumerate() {
+            push_comma(&mut text, place);
+            push_kind(&mut text, kind, count);
         }
-    }
-    shorten(&mut text, NOTE_MAX / 2 - 20);
-    text.push_str(per_task);
-    text.push_str(" got=");
-    for (place, choice) in choices.iter().enumerate() {
-        push_comma(&mut text, place);
-        push_kind(&mut text, choice.kind, choice.count);
-    }
-    shorten(&mut text, NOTE_MAX - 30);
-    text.push_str(per_task);
-    text.push_str(" why=");
-    text.push_str(choices.first().map_or("", |choice| choice.why));
-    text.push(']');
+        if asked.field == Field::Task {
+            text.push_str("/task");
+        }
+        text
+    };
+    let note = Note {
+        req: list(&mut asked.request.terms().map(|term| (term.kind, term.count))),
+        got: list(&mut choice.parts.iter().map(|part| (part.kind, part.count))),
+        fill: Filled {
+            tasks: decision.num_tasks.is_some(),
+            cpus: decision.cpus_per_task.is_some(),
+            memory: decision.memory.is_some(),
+        },
+        why: choice.why.to_owned(),
+        token: None,
+    };
+    let mut text = String::with_capacity(note::MAX);
+    note.push_to(&mut text);
     text
-}
-
-/// Cuts what does not fit.
-fn shorten(text: &mut String, room: usize) {
-    if text.len() > room {
-        let end = (0..=room).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str("...");
-    }
 }
 
 fn push_comma(text: &mut String, place: usize) {
     if place > 0 {
         text.push(',');
     }
-}
-
-/// The line for the user of an accepted job, as
-/// `--gres=flexmig:4: 4 leaves of 1g.10gb on one node, 4 tasks`.
-fn message(
-    asked: &Asked,
-    job: &Job,
-    demand: &Demand,
-    choices: &[Choice],
-    decision: &Decision,
-) -> String {
-    let mut text = String::with_capacity(160);
-    asked.push_to(&mut text);
-    text.push_str(": ");
-    for (place, choice) in choices.iter().enumerate() {
-        text.push_str(if place == 0 { "" } else { " and " });
-        push_leaves(&mut text, choice.count, choice.kind);
-    }
-    if let Some(tasks) = demand.tasks {
-        text.push_str(if tasks == 1 { " for " } else { " for each of " });
-        push_counted(&mut text, tasks, "task");
-    }
-    let nodes = &demand.nodes;
-    match (nodes.min, nodes.max) {
-        (1, Some(1)) => text.push_str(" on one node"),
-        (min, Some(max)) if min == max => {
-            text.push_str(if demand.tasks.is_some() { " on " } else { " on each of " });
-            push_counted(&mut text, min, "node");
-        }
-        _ if demand.tasks.is_none() => text.push_str(" on each node"),
-        _ => {}
-    }
-    if let Some(tasks) = decision.num_tasks {
-        text.push_str(", ");
-        push_counted(&mut text, tasks.into(), "task");
-    }
-    if let Some(cpus) = decision.cpus_per_task {
-        text.push_str(", ");
-        push_counted(&mut text, cpus.into(), "CPU");
-        text.push_str(" per task");
-    }
-    if let Some(memory) = decision.memory {
-        text.push_str(", ");
-        push_number(&mut text, memory);
-        text.push_str(" MiB of memory per node");
-    }
-    let untold = job.num_tasks.is_none() && job.ntasks_per_node.is_none();
-    if !job.batch
-        && untold
-        && demand.unit > 1
-        && let Some(tasks) = nodes.fixed().and_then(|nodes| demand.unit.checked_mul(nodes))
-    {
-        text.push_str(": add -n ");
-        push_number(&mut text, tasks);
-        text.push_str(", one task per leaf");
-    }
-    text
 }
 
 /// `4 leaves of 1g.10gb`

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use super::{Asked, Field, counted, leaves};
+use super::choose::Case;
+use super::instead::elsewhere;
+use super::{Asked, Field, leaves};
+use crate::policy::Compose;
 use crate::request::{RequestError, Term, shown};
+use crate::select::{NoFit, WhyNot};
 
 /// Whose fault a rejection is, which decides about Slurm's error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,7 @@ pub(super) fn typed(kind: Option<&str>, count: u64) -> String {
 }
 
 /// `a`, `a or b`, `a, b or c`; the first eight of more.
-fn alternatives(names: &[&str]) -> String {
+pub(super) fn alternatives(names: &[&str]) -> String {
     let shown = &names[..names.len().min(8)];
     match shown {
         [] => String::new(),
@@ -127,27 +131,45 @@ impl Rejection {
         invalid(asked, "the number of tasks is not known", "add -n N for N tasks")
     }
 
-    pub(super) fn twice(asked: &Asked, kind: Option<&str>, sum: u64) -> Rejection {
-        let why = format!("asks for {} twice", kind.unwrap_or("leaves"));
-        invalid(asked, why, format!("type {}{}", asked.option(), typed(kind, sum)))
+    pub(super) fn per_gpu(asked: &Asked, option: &str) -> Rejection {
+        let why = format!("the site gives leaves for GPUs of a MIG type, and {option} counts GPUs");
+        invalid(asked, why, format!("leave {option} out"))
     }
 
-    pub(super) fn slices(
-        asked: &Asked,
-        term: Term,
-        kind: Option<&str>,
-        offered: &[&str],
-    ) -> Rejection {
-        let instead = match kind {
-            Some(kind) => format!("type {}{}", asked.option(), typed(Some(kind), term.count)),
-            None => type_one_of(asked, offered, term.count),
+    /// One entry of the request is served by no leaves.
+    pub(super) fn no_fit(case: &Case, no_fit: NoFit) -> Rejection {
+        let (asked, scope) = (case.asked, case.scope);
+        let Some(&term) = case.terms.get(no_fit.term) else {
+            return Rejection::nothing_offered(asked, &scope.place());
         };
-        invalid(asked, "a number of slices cannot be asked for yet", instead)
+        let (place, offered) = (scope.place(), scope.offered());
+        match no_fit.why {
+            WhyNot::NoLeaves if case.site.open => Rejection::nothing_known(asked, term),
+            WhyNot::NoLeaves => {
+                let elsewhere: Vec<&str> = case.site.partitions_with_leaves().collect();
+                Rejection::no_leaves(asked, &place, &elsewhere)
+            }
+            WhyNot::Untyped => Rejection::untyped(asked, term),
+            WhyNot::NoType => Rejection::no_type(asked, term, &place, &offered),
+            WhyNot::NoProfile => Rejection::no_profile(case, term, &place, &offered),
+            WhyNot::NotOffered => Rejection::not_offered(asked, term, &place, &offered),
+            WhyNot::NothingOffered => Rejection::nothing_offered(asked, &place),
+            WhyNot::Unsized => Rejection::unsized_types(asked, term, &place, &offered),
+            WhyNot::NoMemory(most) => {
+                let kinds = scope.kinds();
+                let sized = kinds.iter().filter(|k| k.offered && k.memory_gb == Some(most));
+                let smallest = sized.min_by_key(|kind| kind.size());
+                let kind = smallest.and_then(|kind| kind.name.as_deref());
+                let instead = typed(kind, term.count);
+                Rejection::no_memory(asked, &place, most, &instead, &elsewhere(case))
+            }
+            WhyNot::MixedOff => Rejection::mixed(asked, term),
+        }
     }
 
     pub(super) fn mixed(asked: &Asked, term: Term) -> Rejection {
         let instead = format!("type {}flexmig:{} for equal leaves", asked.option(), term.count);
-        invalid(asked, "leaves of mixed profiles cannot be asked for yet", instead)
+        denied(asked, "site policy gives a job leaves of one profile only", instead)
     }
 }
 
@@ -158,22 +180,25 @@ impl Rejection {
         invalid(asked, why, type_one_of(asked, offered, term.count))
     }
 
-    pub(super) fn no_profile(
-        asked: &Asked,
-        term: Term,
-        place: &str,
-        offered: &[&str],
-    ) -> Rejection {
+    pub(super) fn no_profile(case: &Case, term: Term, place: &str, offered: &[&str]) -> Rejection {
         let kind = shown(term.kind.unwrap_or_default());
-        let why = format!(
-            "{place} has no leaves of {kind}, and composing one of smaller leaves is not possible yet"
-        );
-        invalid(asked, why, type_one_of(asked, offered, term.count))
+        let why = if case.site.select.compose == Compose::Never {
+            format!("{place} has no leaves of {kind}, and site policy composes none of others")
+        } else {
+            format!("{place} has no leaves of {kind}, and its types do not tell their slices")
+        };
+        invalid(case.asked, why, type_one_of(case.asked, offered, term.count))
     }
 
-    pub(super) fn no_memory(asked: &Asked, place: &str, most: u16, instead: &str) -> Rejection {
+    pub(super) fn no_memory(
+        asked: &Asked,
+        place: &str,
+        most: u16,
+        instead: &str,
+        elsewhere: &str,
+    ) -> Rejection {
         let why = format!("the largest leaves of {place} have {most} GB");
-        invalid(asked, why, format!("type {}{instead}", asked.option()))
+        invalid(asked, why, format!("type {}{instead}{elsewhere}", asked.option()))
     }
 
     pub(super) fn untyped(asked: &Asked, term: Term) -> Rejection {
@@ -225,21 +250,15 @@ impl Rejection {
 
 // Numbers.
 impl Rejection {
-    /// `what` has the options beside `--gres` that matter, as `-N 9 `.
+    /// `what` has the options beside `--gres` that matter, as `-N 9 `; `things` are what is too
+    /// much.
     pub(super) fn too_many(
         what: String,
         place: &str,
         nodes: u64,
-        wanted: &[(Option<&str>, u64)],
-        cpus: Option<u64>,
+        things: String,
         instead: String,
     ) -> Rejection {
-        let mut things: Vec<String> =
-            wanted.iter().map(|&(kind, count)| leaves(count, kind)).collect();
-        if let Some(cpus) = cpus {
-            things.push(counted(cpus, "CPU"));
-        }
-        let things = things.join(" and ");
         let why = match nodes {
             0 | 1 => format!("no node of {place} has {things}"),
             _ => format!("{place} has fewer than {nodes} nodes with {things} each"),

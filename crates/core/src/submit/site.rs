@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::features;
+use super::jobs::Jobs;
 use super::of_view::{Now, Open};
 use crate::models::Model;
 use crate::policy::{Policy, Select, Span, Submit, Translate};
@@ -27,6 +28,8 @@ pub struct Site {
     all: Offer,
     /// What a view tells about now.
     pub(super) now: Option<Now>,
+    /// Waiting jobs, if the view has them.
+    pub(super) jobs: Jobs,
 }
 
 /// The leaves of a set of nodes.
@@ -153,6 +156,16 @@ impl Site {
         self.names.iter().filter(has_leaves).map(String::as_str)
     }
 
+    /// The admin_comment of a waiting job with leaves, where the view tells it.
+    pub fn admin_comment(&self, job: &str) -> Option<&str> {
+        self.jobs.find(job).map(|known| known.admin_comment.as_str())
+    }
+
+    /// Whether requests for GPUs of a MIG type are taken for requests for leaves.
+    pub fn translates_gpus(&self) -> bool {
+        self.translate.gpu
+    }
+
     pub(super) fn has_several_types(&self) -> bool {
         self.open || self.all.kinds.len() > 1
     }
@@ -221,14 +234,18 @@ impl<'s> Scope<'s> {
         names(self.list.unwrap_or_default())
     }
 
-    /// The types of all the partitions, each once.
-    pub fn kinds(&self) -> impl Iterator<Item = &'s Kind> + '_ {
-        self.offers().enumerate().flat_map(move |(place, offer)| {
-            offer.kinds.iter().filter(move |kind| {
-                let known = |offer: &Offer| offer.kinds.iter().any(|k| k.name == kind.name);
-                !self.offers().take(place).any(known)
-            })
-        })
+    /// The types of all the partitions, each once, from small to large.
+    pub fn kinds(&self) -> Vec<&'s Kind> {
+        let mut kinds: Vec<&Kind> = Vec::with_capacity(self.first.kinds.len());
+        for kind in self.offers().flat_map(|offer| &offer.kinds) {
+            if !kinds.iter().any(|known| known.name == kind.name) {
+                kinds.push(kind);
+            }
+        }
+        kinds.sort_by_key(|kind| {
+            (kind.profile.is_none(), kind.size(), kind.memory_gb, kind.name.as_deref())
+        });
+        kinds
     }
 
     /// A feature that tells the nodes of a type from the others with leaves.
@@ -239,7 +256,8 @@ impl<'s> Scope<'s> {
 
     /// The names of the types on offer.
     pub fn offered(&self) -> Vec<&'s str> {
-        self.kinds().filter(|kind| kind.offered).filter_map(|kind| kind.name.as_deref()).collect()
+        let kinds = self.kinds().into_iter();
+        kinds.filter(|kind| kind.offered).filter_map(|kind| kind.name.as_deref()).collect()
     }
 
     /// The most nodes that any one of the partitions has with these leaves and CPUs.

@@ -280,7 +280,7 @@ fn notes_are_cut_to_their_size() {
     let site = Site::new(&Policy::default(), None);
     let request = format!("flexmig:{}]:1", "x".repeat(300));
     let note = accepted(&site, &gres(&request)).note;
-    assert!(note.len() <= NOTE_MAX && note.ends_with("... why=exact]"), "{note}");
+    assert!(note.len() <= note::MAX && note.ends_with("... why=exact]"), "{note}");
 }
 
 #[test]

@@ -21,11 +21,15 @@ PartitionName=both Nodes=n[1-4],m[1-2]
 PartitionName=cpu Nodes=c1
 ";
 
+/// When tests happen.
+const NOW: u64 = 1_000_000;
+
 const OLD: Dialect = Dialect {
     notation: Notation::Colon,
     per_task: false,
     update_replaces: false,
     version: &"22.05.8",
+    now: NOW,
 };
 
 const NEW: Dialect = Dialect {
@@ -33,6 +37,7 @@ const NEW: Dialect = Dialect {
     per_task: true,
     update_replaces: true,
     version: &"24.11.5",
+    now: NOW,
 };
 
 fn site(conf: &str, policy: &str) -> Site {
@@ -107,7 +112,7 @@ proptest! {
             match answer {
                 Ok(None) => {}
                 Ok(Some(decision)) => {
-                    prop_assert!(decision.note.len() <= NOTE_MAX);
+                    prop_assert!(decision.note.len() <= note::MAX);
                     let promise: Promise = decision.promise.parse().unwrap();
                     prop_assert_eq!(promise.to_string(), decision.promise);
                 }
