@@ -7,7 +7,8 @@
 //! | [`submit`] | a new job |
 //! | [`modify`] | an update of a waiting job |
 //! | [`environment`] | what a batch job must not inherit from the job it was submitted in |
-//! | [`settings`] | flexmig.toml and slurm.conf, read at start and watched |
+//! | [`settings`] | flexmig.toml, slurm.conf and layout files, and what they make of a view |
+//! | [`view`] | the thread that looks at the cluster and at the files |
 //!
 //! What becomes of a request is decided by [`flexmig_core::submit`], which is pure. An error of
 //! ours never stops a job: whatever goes wrong here is logged, and the job passes unchanged.
@@ -16,6 +17,7 @@ pub mod environment;
 pub mod modify;
 pub mod settings;
 pub mod submit;
+pub mod view;
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -28,23 +30,23 @@ slurm_sys::declare_plugin! {
     unknown_release: Load,
 }
 
-/// Reads the settings and starts watching them. slurmctld may call it again after [`fini`].
+/// Reads the settings and starts the thread that watches them and the cluster. slurmctld may call it again after [`fini`].
 #[unsafe(no_mangle)]
 pub extern "C" fn init() -> c_int {
     fence("init", SLURM_SUCCESS, || {
         // In a release that we do not know every job passes, so nothing is needed.
         if slurm().is_some() {
-            settings::start();
+            view::start(Box::new(|_| ()));
         }
         SLURM_SUCCESS
     })
 }
 
-/// Stops watching. Most builds of slurmctld never call it.
+/// Stops the thread. Most builds of slurmctld never call it.
 #[unsafe(no_mangle)]
 pub extern "C" fn fini() -> c_int {
     fence("fini", SLURM_SUCCESS, || {
-        settings::stop();
+        view::stop();
         SLURM_SUCCESS
     })
 }

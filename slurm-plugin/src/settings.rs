@@ -1,112 +1,98 @@
-//! flexmig.toml and slurm.conf: read at start, looked at every few seconds by a thread of our own,
-//! and published as one immutable snapshot. The submit path takes no lock and reads no file.
+//! flexmig.toml, slurm.conf and layout files: what holds of them, and the [`Site`] that submits
+//! look at, one immutable snapshot. The submit path takes no lock and reads no file.
 //!
 //! A broken flexmig.toml never stops slurmctld: it is logged with file and line, and the last good
 //! policy (at start the defaults) holds, or flexmig requests are refused if the file says so.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use flexmig_cluster_view::layouts;
+use flexmig_core::layout::Layout;
 use flexmig_core::policy::{IfBroken, Policy};
 use flexmig_core::slurm_conf::SlurmConf;
 use flexmig_core::submit::Site;
+use flexmig_core::view::ClusterView;
 use flexmig_site::{PolicyState, Surroundings};
-use slurm_sys::{fence, log, thread};
-
-/// How often the files are looked at: a few `stat` calls.
-const INTERVAL: Duration = Duration::from_secs(2);
-/// How long [`stop`] waits for the thread.
-const PATIENCE: Duration = Duration::from_secs(2);
+use slurm_sys::log;
 
 static CURRENT: ArcSwapOption<Site> = ArcSwapOption::const_empty();
-static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
 
-struct Watcher {
-    thread: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
-}
-
-/// The snapshot. `None` before [`start`], or if that failed: then jobs pass unchanged.
+/// The snapshot. `None` before the plugin has started: then jobs pass unchanged.
 pub fn current() -> Option<Arc<Site>> {
     CURRENT.load_full()
 }
 
 /// Makes this the snapshot for the calls to come.
-pub fn publish(site: Site) {
-    CURRENT.store(Some(Arc::new(site)));
-}
-
-/// Reads the files and starts the thread. Does nothing if it runs already.
-pub fn start() {
-    let mut watcher = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
-    if watcher.is_some() {
-        return;
-    }
-    let (mut files, site) = Files::read(Surroundings::of_process());
-    publish(site);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    let watch = move || {
-        while !stopped.load(Ordering::Acquire) {
-            std::thread::park_timeout(INTERVAL);
-            let fresh = fence("settings", None, || files.read_again());
-            if let Some(site) = fresh {
-                publish(site);
-            }
-        }
-    };
-    match thread::spawn("flexmig-settings", watch) {
-        Ok(thread) => *watcher = Some(Watcher { thread, stop }),
-        Err(error) => log::error(format_args!(
-            "settings: no thread to watch them ({error}): restart slurmctld after a change"
-        )),
-    }
-}
-
-/// Stops the thread, and leaves it behind if it hangs in a file system.
-pub fn stop() {
-    let watcher = WATCHER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Watcher { thread, stop }) = watcher else { return };
-    stop.store(true, Ordering::Release);
-    thread.thread().unpark();
-    let start = Instant::now();
-    while !thread.is_finished() && start.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+pub fn publish(site: impl Into<Arc<Site>>) {
+    CURRENT.store(Some(site.into()));
 }
 
 /// The files, and what held when they were last good.
-struct Files {
+pub struct Files {
     surroundings: Surroundings,
     read: flexmig_site::Site,
     policy: Policy,
     conf: Option<SlurmConf>,
+    layouts: Vec<Layout>,
+    /// Lines about layout files that have been logged.
+    wrong_layouts: Vec<String>,
+    /// Where the policy is broken, if it wants requests refused then.
+    refused: Option<String>,
 }
 
 impl Files {
-    fn read(surroundings: Surroundings) -> (Files, Site) {
+    /// Reads them, and logs what there is to say.
+    pub fn read(surroundings: Surroundings) -> Files {
         let read = flexmig_site::Site::load(&surroundings);
-        let mut files = Files { surroundings, read, policy: Policy::default(), conf: None };
-        let site = files.site(true);
-        (files, site)
+        let mut files = Files {
+            surroundings,
+            read,
+            policy: Policy::default(),
+            conf: None,
+            layouts: Vec::new(),
+            wrong_layouts: Vec::new(),
+            refused: None,
+        };
+        files.take_over(true);
+        files
     }
 
-    /// A new snapshot if a file has changed.
-    fn read_again(&mut self) -> Option<Site> {
+    /// Looks at the files again, and says whether one has changed.
+    pub fn read_again(&mut self) -> bool {
         if !self.read.is_outdated() {
-            return None;
+            return false;
         }
         let policy = self.read.policy.clone();
         self.read = flexmig_site::Site::load(&self.surroundings);
-        let changed = self.read.policy != policy;
-        Some(self.site(changed))
+        self.take_over(self.read.policy != policy);
+        true
+    }
+
+    /// The policy that holds.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What a view of the cluster needs beside the controller's answers.
+    pub fn for_view(&self) -> flexmig_cluster_view::Files<'_> {
+        flexmig_cluster_view::Files { conf: self.conf.as_ref(), layouts: &self.layouts }
+    }
+
+    /// The snapshot: of the view where there is one, else of slurm.conf.
+    pub fn site(&self, view: Option<&ClusterView>) -> Site {
+        let site = match view {
+            Some(view) => Site::of_view(&self.policy, view),
+            None => Site::new(&self.policy, self.conf.as_ref()),
+        };
+        match &self.refused {
+            Some(why) => site.refusing(why.clone()),
+            None => site,
+        }
     }
 
     /// Takes over what is good, and says so where the policy is new.
-    fn site(&mut self, new_policy: bool) -> Site {
+    fn take_over(&mut self, new_policy: bool) {
         match &self.read.slurm_conf {
             Ok(conf) => self.conf = Some(conf.clone()),
             Err(error) => log::error(format_args!(
@@ -114,7 +100,13 @@ impl Files {
                  or name it in SLURM_CONF"
             )),
         }
-        let mut refused = None;
+        let (layouts, wrong) = layouts::believed(&self.read.layouts, self.conf.as_ref());
+        self.layouts = layouts;
+        for line in wrong.iter().filter(|line| !self.wrong_layouts.contains(line)) {
+            log::error(line);
+        }
+        self.wrong_layouts = wrong;
+        self.refused = None;
         match &self.read.policy {
             PolicyState::Missing => {
                 self.policy = Policy::default();
@@ -140,7 +132,7 @@ impl Files {
                     }
                     IfBroken::Defaults => "the policy read before holds",
                     IfBroken::Refuse => {
-                        refused = Some(format!("{}:{}", error.file, error.line));
+                        self.refused = Some(format!("{}:{}", error.file, error.line));
                         "flexmig requests are refused"
                     }
                 };
@@ -148,11 +140,6 @@ impl Files {
                     log::error(format_args!("{error}: {consequence} until the file is mended"));
                 }
             }
-        }
-        let site = Site::new(&self.policy, self.conf.as_ref());
-        match refused {
-            Some(why) => site.refusing(why),
-            None => site,
         }
     }
 }
@@ -183,6 +170,7 @@ mod tests {
             per_task: true,
             update_replaces: true,
             version: &"23.02.7",
+            now: 0,
         };
         let job = Job { tres_per_node: Some(text), ..Job::default() };
         match decide(site, &slurm, &job) {
@@ -194,8 +182,16 @@ mod tests {
     }
 
     fn read(dir: &Path) -> (Files, Site, Vec<String>) {
-        let ((files, site), lines) = captured(|| Files::read(surroundings(dir)));
+        let (files, lines) = captured(|| Files::read(surroundings(dir)));
+        let site = files.site(None);
         (files, site, lines)
+    }
+
+    /// The snapshot after a change, and what was logged.
+    fn changed(files: &mut Files) -> (Site, Vec<String>) {
+        let (changed, lines) = captured(|| files.read_again());
+        assert!(changed);
+        (files.site(None), lines)
     }
 
     #[test]
@@ -209,7 +205,7 @@ mod tests {
             [format!("flexmig: {}: not there: the default policy holds", place.display())]
         );
         assert_eq!(request(&site, "flexmig:2"), "gres:flexmig:1g.10gb:2");
-        assert!(files.read_again().is_none(), "nothing has changed");
+        assert!(!files.read_again(), "nothing has changed");
     }
 
     #[test]
@@ -223,14 +219,14 @@ mod tests {
         assert!(request(&site, "flexmig:4").contains("at most 3 leaves per node"));
 
         fs::write(&place, "[submit]\nmax_leafs = 2\n").unwrap();
-        let (site, lines) = captured(|| files.read_again().unwrap());
+        let (site, lines) = changed(&mut files);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with(&format!("error: flexmig: {}:2: ", place.display())));
         assert!(lines[0].ends_with(": the policy read before holds until the file is mended"));
         assert!(request(&site, "flexmig:4").contains("at most 3 leaves per node"));
 
         fs::write(&place, "if_broken = \"refuse\"\n[submit]\nmax_leafs = 2\n").unwrap();
-        let (site, lines) = captured(|| files.read_again().unwrap());
+        let (site, lines) = changed(&mut files);
         assert!(lines[0].ends_with(": flexmig requests are refused until the file is mended"));
         assert_eq!(
             request(&site, "flexmig:1"),
@@ -242,7 +238,7 @@ mod tests {
         );
 
         fs::remove_file(&place).unwrap();
-        let (site, _) = captured(|| files.read_again().unwrap());
+        let (site, _) = changed(&mut files);
         assert_eq!(request(&site, "flexmig:4"), "gres:flexmig:1g.10gb:4");
     }
 
@@ -264,7 +260,7 @@ mod tests {
         assert_eq!(request(&site, "flexmig:4"), "gres:flexmig:4");
         // A change of slurm.conf is taken over.
         fs::write(dir.path().join("slurm.conf"), CONF).unwrap();
-        let (site, _) = captured(|| files.read_again().unwrap());
+        let (site, _) = changed(&mut files);
         assert_eq!(request(&site, "flexmig:4"), "gres:flexmig:1g.10gb:4");
     }
 }

@@ -115,6 +115,11 @@ impl Surroundings {
         self.is_slurmd() && self.letters().iter().any(|&(letter, _)| letter == b'G')
     }
 
+    /// Whether this process is the controller.
+    pub fn is_slurmctld(&self) -> bool {
+        self.program().as_deref() == Some("slurmctld")
+    }
+
     fn is_slurmd(&self) -> bool {
         self.program().as_deref() == Some("slurmd")
     }
