@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::Bench;
 use crate::exec::Exec;
+use crate::explain::Explain;
 use crate::probe_cmd::ProbeArgs;
 use crate::probe_cmd::side::Side;
 use crate::status::Status;
@@ -24,8 +25,8 @@ Environment:
   SLURMD_NODENAME     name of this node in slurm.conf, where --node does not say it
 
 Exit status:
-  0  success; check: no errors (there may be warnings)
-  1  failure; check: at least one error
+  0  success; check: no errors (there may be warnings); explain: the request would be accepted
+  1  failure; check: at least one error; explain: the request would be rejected
   2  usage: the command line is wrong";
 
 /// MIG leaves as a Slurm resource: what this node has, what to configure, and what is wrong.
@@ -45,6 +46,8 @@ pub enum Command {
     Leaves(Leaves),
     /// Show the leaves of the cluster: who holds which, and which are free.
     Status(Status),
+    /// Say what a request would get, what else could serve it, and why.
+    Explain(Box<Explain>),
     /// Print the configuration for this node, ready to paste.
     Config(Config),
     /// Find what is wrong with plugins, configuration and devices, and say how to mend it.

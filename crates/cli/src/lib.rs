@@ -11,6 +11,7 @@
 //! | [`mod@bench`] | collectives over the net plugin (`flexmig bench`) |
 //! | [`probe_cmd`] | whether leaves of one GPU can share memory (`flexmig probe`) |
 //! | [`cluster`] | the view of the cluster: from the controller or from a file |
+//! | [`explain`] | what a request would get, and why |
 //! | [`status`] | who holds which leaf of the cluster, and which are free |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin |
 //! | [`output`], [`canvas`], [`text`], [`generate`] | tables, pictures, places in Slurm's files, man pages and completions |
@@ -23,6 +24,7 @@ pub mod canvas;
 pub mod check;
 pub mod cluster;
 pub mod exec;
+pub mod explain;
 pub mod generate;
 pub mod host;
 pub mod output;
@@ -73,6 +75,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
             Ok(report.status())
         }
         Command::Bench(args) => bench::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Exec(args) => Ok(exec::run(args)),
         Command::Probe(args) => probe_cmd::run(args),
         Command::ProbeSide(args) => print(&json(&probe_cmd::side::run(args))?).map(|()| 0),

@@ -17,6 +17,7 @@ pub struct Described {
     max_nodes: Option<u32>,
     named_nodes: Option<u32>,
     time_limit: Option<u32>,
+    memory: Option<u64>,
 }
 
 impl Described {
@@ -29,9 +30,19 @@ impl Described {
             None => (None, None),
         };
         let time_limit = match &args.time {
-            Some(text) => minutes(text).map(Some).ok_or_else(|| {
-                Failure::new(format!("-t {text}"), "no time limit", "type -t 30, -t 4:00:00 or -t 2-0")
-            })?,
+            Some(text) => Some(minutes(text).ok_or_else(|| {
+                Failure::new(
+                    format!("-t {text}"),
+                    "no time limit",
+                    "type -t 30, -t 4:00:00 or -t 2-0",
+                )
+            })?),
+            None => None,
+        };
+        let memory = match &args.mem {
+            Some(text) => Some(mebibytes(text).ok_or_else(|| {
+                Failure::new(format!("--mem={text}"), "no size", "type --mem=16G or --mem=16000")
+            })?),
             None => None,
         };
         let named_nodes = match &args.nodelist {
@@ -46,7 +57,8 @@ impl Described {
             min_nodes,
             max_nodes,
             named_nodes,
-            time_limit: time_limit.flatten(),
+            time_limit,
+            memory,
         })
     }
 
@@ -67,6 +79,12 @@ impl Described {
             partition: args.partition.as_deref(),
             account: args.account.as_deref(),
             qos: args.qos.as_deref(),
+            features: args.constraint.as_deref(),
+            time_limit: self.time_limit,
+            // 0 is all of a node.
+            memory: self.memory.is_some(),
+            memory_per_node: self.memory.filter(|&memory| memory > 0),
+            narrowed: args.nodelist.is_some() || args.constraint.is_some(),
             batch: !args.srun,
             ..Job::default()
         }
@@ -100,10 +118,10 @@ fn nodes(text: &str) -> Option<(Option<u32>, Option<u32>)> {
 }
 
 /// Slurm's forms of a time limit: `min`, `min:s`, `h:min:s`, `d-h`, `d-h:min`, `d-h:min:s`, rounded
-/// up to minutes; `Some(None)` is unlimited.
-fn minutes(text: &str) -> Option<Option<u32>> {
+/// up to minutes; unlimited is `u32::MAX`.
+fn minutes(text: &str) -> Option<u32> {
     if ["unlimited", "infinite", "-1"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
-        return Some(None);
+        return Some(u32::MAX);
     }
     let (days, clock) = match text.split_once('-') {
         Some((days, clock)) => (Some(days.parse::<u32>().ok()?), clock),
@@ -120,7 +138,23 @@ fn minutes(text: &str) -> Option<Option<u32>> {
     };
     let hours = days.unwrap_or(0).checked_mul(24)?.checked_add(hours)?;
     let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
-    Some(Some(minutes.checked_add(seconds.div_ceil(60))?))
+    minutes.checked_add(seconds.div_ceil(60))
+}
+
+/// `16000`, `16G`: MiB.
+fn mebibytes(text: &str) -> Option<u64> {
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(end) => text.split_at(end),
+        None => (text, "m"),
+    };
+    let number: u64 = digits.parse().ok()?;
+    match unit.to_ascii_lowercase().trim_end_matches('b') {
+        "k" => Some(number.div_ceil(1024)),
+        "m" => Some(number),
+        "g" => number.checked_mul(1024),
+        "t" => number.checked_mul(1024 * 1024),
+        _ => None,
+    }
 }
 
 /// How many nodes a host list names.
@@ -145,9 +179,9 @@ mod tests {
             ("1-2:03", 26 * 60 + 3),
             ("0-0:0:1", 1),
         ] {
-            assert_eq!(minutes(text), Some(Some(expected)), "{text}");
+            assert_eq!(minutes(text), Some(expected), "{text}");
         }
-        assert_eq!(minutes("UNLIMITED"), Some(None));
+        assert_eq!(minutes("UNLIMITED"), Some(u32::MAX));
         for text in ["", "a", "1:2:3:4", "1-", "-2", "99999999999"] {
             assert_eq!(minutes(text), None, "{text}");
         }
@@ -160,6 +194,17 @@ mod tests {
         assert_eq!(nodes("2-"), Some((Some(2), None)));
         for text in ["", "0", "4-2", "x", "-2"] {
             assert_eq!(nodes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_read_as_slurm_reads_it() {
+        assert_eq!(mebibytes("16000"), Some(16_000));
+        assert_eq!(mebibytes("16G"), Some(16_384));
+        assert_eq!(mebibytes("1tb"), Some(1024 * 1024));
+        assert_eq!(mebibytes("1025K"), Some(2));
+        for text in ["", "G", "1.5G", "-1", "4X"] {
+            assert_eq!(mebibytes(text), None, "{text}");
         }
     }
 

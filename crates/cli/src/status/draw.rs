@@ -439,7 +439,7 @@ pub(super) fn ranges(indices: &[u32]) -> String {
 }
 
 /// As Slurm writes durations: `1-02:03:04`, `55:00`.
-pub(super) fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
     match (days, hours) {

@@ -26,6 +26,7 @@ use flexmig_core::view::ClusterView;
 use crate::canvas::Style;
 use crate::{Failure, cluster, json, print};
 use build::Choice;
+pub(crate) use draw::duration;
 
 const HELP: &str = "\
 One bar per GPU and one cell per leaf, as wide as the leaf has compute slices. A letter is the job of the list below, a dot is free, a \
