@@ -234,9 +234,9 @@ fn every_candidate_says_what_sets_it_behind() {
         selection.explained(0),
         [
             "1 x 3g.40gb: chosen: can start now, 1 leaf, nothing above what was asked",
-            "3 x 1g.10gb: more leaves: can start now, 3 leaves, nothing above what was asked",
-            "1 x 4g.40gb: wastes more compute: can start now, 1 leaf, 4 SMs above what was asked",
-            "2 x 2g.20gb: has to wait: has to wait, 2 leaves, 4 SMs above what was asked",
+            "3 x 1g.10gb: can start now, 3 leaves, nothing above what was asked: more leaves",
+            "1 x 4g.40gb: can start now, 1 leaf, 4 SMs above what was asked: wastes more compute",
+            "2 x 2g.20gb: has to wait, 2 leaves, 4 SMs above what was asked",
         ]
     );
 }

@@ -72,6 +72,11 @@ impl Candidate<'_> {
         Ok(())
     }
 
+    /// What the first words of its score say.
+    fn is_ready(&self) -> (bool, Option<bool>) {
+        (self.fits, self.starts_now)
+    }
+
     /// What sets it behind another candidate: the first criterion in which they differ.
     pub fn behind(&self, other: &Candidate) -> &'static str {
         let waste = |candidate: &Candidate| candidate.waste.compute;
@@ -105,15 +110,18 @@ impl Candidate<'_> {
 }
 
 impl Selection<'_> {
-    /// One line per candidate, best first: the score, and what sets it behind the chosen one.
+    /// One line per candidate, best first: the score, and what sets it behind the chosen one where
+    /// the score does not say so.
     pub fn explained(&self, chosen: usize) -> Vec<String> {
-        let Some(best) = self.candidates.get(chosen) else { return Vec::new() };
+        let best = self.candidates.get(chosen);
         let line = |(place, candidate): (usize, &Candidate)| {
-            let text = candidate.in_words();
-            if place == chosen {
-                format!("{}: chosen: {text}", candidate.composition())
-            } else {
-                format!("{}: {}: {text}", candidate.composition(), candidate.behind(best))
+            let (composition, text) = (candidate.composition(), candidate.in_words());
+            match best {
+                _ if place == chosen => format!("{composition}: chosen: {text}"),
+                Some(best) if place > chosen && candidate.is_ready() == best.is_ready() => {
+                    format!("{composition}: {text}: {}", candidate.behind(best))
+                }
+                _ => format!("{composition}: {text}"),
             }
         };
         self.candidates.iter().enumerate().map(line).collect()

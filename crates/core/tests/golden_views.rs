@@ -1,0 +1,189 @@
+//! The golden set: saved views and what becomes of requests on them. `flexmig explain`, slurmctld's
+//! plugin and the simulator are held against the same files.
+//!
+//! `tests/views/NAME.json` is a view as `flexmig status --save` writes it, `NAME.toml` the requests
+//! and the answers. After a wanted change of answers `FLEXMIG_GOLDEN=write` writes the new ones; read
+//! the difference before you commit it.
+#![cfg(feature = "config")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flexmig_core::policy::Policy;
+use flexmig_core::request::Notation;
+use flexmig_core::submit::{Dialect, Job, Site, decide, explain};
+use flexmig_core::view::{ClusterView, FORMAT};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Golden {
+    /// What flexmig.toml says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    policy: String,
+    /// Seconds that the view is old.
+    #[serde(default, skip_serializing_if = "is_default")]
+    age: u64,
+    case: Vec<Case>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    gres: String,
+    partition: Option<String>,
+    minutes: Option<u32>,
+    nodes: Option<u32>,
+    tasks: Option<u32>,
+    cpus_per_task: Option<u16>,
+    /// A release before 23.02.6.
+    #[serde(default, skip_serializing_if = "is_default")]
+    old: bool,
+    /// The request as it is rewritten, with its features, or the line of the rejection.
+    answer: String,
+    /// The word in admin_comment.
+    why: Option<String>,
+    /// All that was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn job(case: &Case) -> Job<'_> {
+    Job {
+        tres_per_node: Some(&case.gres),
+        partition: case.partition.as_deref(),
+        time_limit: case.minutes,
+        num_tasks: case.tasks,
+        cpus_per_task: case.cpus_per_task,
+        min_nodes: case.nodes,
+        max_nodes: case.nodes,
+        batch: true,
+        ..Job::default()
+    }
+}
+
+/// The case with the answers of this site.
+fn look(site: &Site, case: &Case, now: u64) -> Case {
+    let slurm = Dialect {
+        notation: Notation::Slash,
+        per_task: true,
+        update_replaces: !case.old,
+        version: if case.old { &"22.05.8" } else { &"24.11.5" },
+        now,
+    };
+    let job = job(case);
+    let explanation = explain(site, &slurm, &job);
+    let decided = decide(site, &slurm, &job);
+    assert_eq!(explanation.answer, decided, "explain and decide agree");
+    let (answer, why) = match decided {
+        Ok(None) => ("no leaves".to_owned(), None),
+        Ok(Some(decision)) => {
+            let why = decision.note.rsplit_once("why=").unwrap().1.trim_end_matches(']');
+            let features = decision.features.map_or(String::new(), |list| format!(" {list}"));
+            (decision.tres_per_node.unwrap() + &features, Some(why.to_owned()))
+        }
+        Err(rejection) => (rejection.to_string(), None),
+    };
+    Case { answer, why, candidates: explanation.candidates, ..case.clone() }
+}
+
+fn dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/views")
+}
+
+fn views() -> Vec<(String, ClusterView, Golden)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "json") {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let view = serde_json::from_str(&fs::read_to_string(&path).unwrap());
+            let golden = toml::from_str(&fs::read_to_string(path.with_extension("toml")).unwrap());
+            let told = |error: &dyn std::fmt::Display| format!("{name}: {error}");
+            let view = view.map_err(|error| told(&error)).unwrap();
+            let golden = golden.map_err(|error| told(&error)).unwrap();
+            found.push((name, view, golden));
+        }
+    }
+    assert!(!found.is_empty());
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+#[test]
+fn answers_are_as_written_down() {
+    let write = std::env::var_os("FLEXMIG_GOLDEN").is_some();
+    for (name, view, golden) in views() {
+        assert_eq!(view.format, FORMAT);
+        let policy = Policy::from_toml(&name, &golden.policy).unwrap();
+        let site = Site::of_view(&policy, &view);
+        let look = |case: &Case| look(&site, case, view.taken_at + golden.age);
+        if write {
+            let case = golden.case.iter().map(look).collect();
+            let text = toml::to_string_pretty(&Golden { case, ..golden }).unwrap();
+            fs::write(dir().join(name).with_extension("toml"), text).unwrap();
+        } else {
+            for case in &golden.case {
+                assert_eq!(look(case), *case, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_do_not_depend_on_the_order_of_nodes() {
+    for (name, view, golden) in views() {
+        let policy = Policy::from_toml(&name, &golden.policy).unwrap();
+        let site = Site::of_view(&policy, &view);
+        let mut turned = view.clone();
+        turned.nodes.reverse();
+        turned.partitions.iter_mut().for_each(|partition| {
+            let names = flexmig_core::hostlist::expand(&partition.nodes).unwrap_or_default();
+            partition.nodes = names.into_iter().rev().collect::<Vec<_>>().join(",");
+        });
+        let turned = Site::of_view(&policy, &turned);
+        for case in &golden.case {
+            let now = view.taken_at + golden.age;
+            assert_eq!(look(&site, case, now), look(&turned, case, now), "{name}: {}", case.gres);
+        }
+    }
+}
+
+#[test]
+fn what_was_handed_out_counts_until_the_next_view() {
+    let (_, view, _) = views().into_iter().find(|(name, ..)| name == "free").unwrap();
+    let site = Site::of_view(&Policy::default(), &view);
+    let case: Case = toml::from_str("gres = \"flexmig:3g:1\"\nanswer = \"\"").unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..7 {
+        let answer = look(&site, &case, view.taken_at).answer;
+        let (_, kind) = answer.split_once("gres/flexmig:").unwrap();
+        let (kind, count) = kind.split_once(':').unwrap();
+        site.claim(Some(kind), count.parse().unwrap());
+        answers.push(format!("{count} x {kind}"));
+    }
+    assert_eq!(
+        answers,
+        [
+            "1 x 3g.40gb",
+            "1 x 3g.40gb",
+            "3 x 1g.10gb",
+            "3 x 1g.10gb",
+            "3 x 1g.10gb",
+            "1 x 4g.40gb",
+            "1 x 3g.40gb"
+        ]
+    );
+}
+
+#[test]
+fn a_view_is_written_as_it_is_read() {
+    for (name, view, _) in views() {
+        let text = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<ClusterView>(&text).unwrap(), view, "{name}");
+    }
+}
