@@ -8,6 +8,7 @@
 //! | [`modify`] | an update of a waiting job |
 //! | [`environment`] | what a batch job must not inherit from the job it was submitted in |
 //! | [`settings`] | flexmig.toml, slurm.conf and layout files, and what they make of a view |
+//! | [`replan`] | waiting jobs move to leaves that are free |
 //! | [`view`] | the thread that looks at the cluster and at the files |
 //!
 //! What becomes of a request is decided by [`flexmig_core::submit`], which is pure. An error of
@@ -15,6 +16,7 @@
 
 pub mod environment;
 pub mod modify;
+pub mod replan;
 pub mod settings;
 pub mod submit;
 pub mod view;
@@ -35,8 +37,9 @@ slurm_sys::declare_plugin! {
 pub extern "C" fn init() -> c_int {
     fence("init", SLURM_SUCCESS, || {
         // In a release that we do not know every job passes, so nothing is needed.
-        if slurm().is_some() {
-            view::start(Box::new(|_| ()));
+        if let Some(slurm) = slurm() {
+            let mut replanner = replan::Replanner::default();
+            view::start(Box::new(move |refreshed| replanner.round(slurm, refreshed)));
         }
         SLURM_SUCCESS
     })

@@ -7,12 +7,15 @@
 use flexmig_core::submit::decide_change;
 use slurm_sys::{ErrMsg, JobDesc, SLURM_SUCCESS, Slurm, log};
 
-use crate::settings;
 use crate::submit::{Fields, add_note, apply_request, dialect, mentions_leaves, rejected};
+use crate::{replan, settings};
 
 /// Handles an update. Returns Slurm's error code. On 22.05 there is no `err`: the user sees the
 /// code's text only, the log has the line.
 pub fn modify(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<'_>>) -> i32 {
+    if let Some(code) = replan::modified(job) {
+        return code;
+    }
     if !mentions_leaves(job) {
         return SLURM_SUCCESS;
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use flexmig_core::note::Note;
 use flexmig_core::policy::{Compose, Policy};
+use flexmig_core::slurm_conf::SlurmConf;
 use flexmig_core::submit::Site;
 use flexmig_core::view::{ClusterView, JobState};
 use flexmig_site::Surroundings;
@@ -65,6 +66,8 @@ pub struct Refreshed<'a> {
     pub site: &'a Arc<Site>,
     /// The policy that holds.
     pub policy: &'a Policy,
+    /// slurm.conf, if it could be read.
+    pub conf: Option<&'a SlurmConf>,
 }
 
 /// Called by the thread after each refresh, with no lock of ours held.
@@ -244,7 +247,8 @@ impl Refresher {
         self.tell_findings(&view);
         self.taken = Some(Instant::now());
         self.view = Some(Arc::clone(&view));
-        let refreshed = Refreshed { cluster, view: &view, site: &site, policy: files.policy() };
+        let (policy, conf) = (files.policy(), files.for_view().conf);
+        let refreshed = Refreshed { cluster, view: &view, site: &site, policy, conf };
         fence("replan", (), || (self.after_refresh)(&refreshed));
     }
 

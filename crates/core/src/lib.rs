@@ -57,6 +57,8 @@ pub mod profile;
 #[cfg(feature = "std")]
 pub mod promise;
 pub mod rank;
+#[cfg(feature = "config")]
+pub mod replan;
 #[cfg(feature = "std")]
 pub mod request;
 #[cfg(feature = "config")]

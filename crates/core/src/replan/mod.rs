@@ -1,0 +1,362 @@
+//! Re-planning: a waiting job whose leaves are busy moves to a composition that could start now.
+//!
+//! Pure: [`Planner::plan`] looks at a view that has jobs, and says which updates to make. It goes
+//! through the waiting jobs in Slurm's order. A job that can start as it is, is Slurm's business;
+//! what it will take is not there for the jobs after it. A job that cannot, and whose request
+//! leaves a choice, gets the best composition that can start now, if there is one.
+//!
+//! | rule | place |
+//! |---|---|
+//! | a node is open until the first planned start of a job that may go before; CPUs and memory fit | `nodes` |
+//! | waits for resources only; no het job, reservation, dependency, hold, begin time, limit | `job` |
+//! | of an array the next tasks only, as many as may run | here |
+//! | one update per job and backfill cycle, [`MOST`] per round; back after two cycles, then rest | `history` |
+//! | never more leaves than at first where gres/flexmig is accounted, unless policy says so | here |
+//! | no two jobs onto the same leaves | `nodes`, `Nodes::give` |
+//!
+//! Whom Slurm starts stays Slurm's decision: a move changes what a job asks for, never its place in
+//! the queue. So no job is delayed by one that moves in behind it; the rules keep moves from being
+//! in vain.
+
+mod history;
+mod job;
+mod nodes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::note::Note;
+use crate::policy::{Compose, Policy};
+use crate::slurm_conf::SlurmConf;
+use crate::submit::{self, Dialect, Site};
+use crate::view::{ClusterView, JobState, JobView};
+use history::History;
+use job::Shape;
+use nodes::Nodes;
+
+/// Most updates of one round.
+pub const MOST: usize = 20;
+/// Tasks of one array that a round looks at.
+const TASKS: usize = MOST;
+/// `bf_interval` where slurm.conf does not say.
+const BF_INTERVAL: u64 = 30;
+/// How many cycles a plan of the backfill scheduler counts that is not in the view: it is wiped at
+/// the start of every cycle, job by job, and locks are yielded meanwhile.
+const PLANS_COUNT: u64 = 2;
+
+/// What policy and slurm.conf say about re-planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Re-planning is on.
+    pub on: bool,
+    /// Seconds between two cycles of the backfill scheduler, at least those between two views.
+    pub cycle: u64,
+    /// A job may get more leaves than it had at first.
+    pub more_leaves: bool,
+    /// When a profile that was named is composed of others.
+    pub compose: Compose,
+}
+
+impl Settings {
+    /// Reads them.
+    pub fn new(policy: &Policy, conf: Option<&SlurmConf>) -> Settings {
+        let select = &policy.select;
+        let words = |key| conf.into_iter().flat_map(move |conf| conf.words(key));
+        let interval = words("SchedulerParameters")
+            .filter_map(|word| word.split_once('='))
+            .find(|(key, _)| key.eq_ignore_ascii_case("bf_interval"))
+            .and_then(|(_, value)| value.parse::<u64>().ok())
+            .filter(|&seconds| seconds > 0);
+        let accounted = words("AccountingStorageTRES").any(|word| {
+            word.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("gres/flexmig"))
+        });
+        Settings {
+            on: select.replan && select.refresh > 0,
+            cycle: interval.unwrap_or(BF_INTERVAL).max(select.refresh.into()),
+            more_leaves: !accounted || select.replan_more_leaves,
+            compose: select.compose,
+        }
+    }
+}
+
+/// One update of a waiting job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The names are Slurm's; the others are documented.
+pub struct Update {
+    /// `20`, or `20_6` for a task of an array.
+    pub job: String,
+    /// The number of the job's record.
+    pub job_id: u32,
+    pub tres_per_node: String,
+    pub num_tasks: Option<u32>,
+    pub ntasks_per_node: Option<u16>,
+    pub cpus_per_task: Option<u16>,
+    pub min_cpus: Option<u32>,
+    pub pn_min_cpus: Option<u32>,
+    /// MiB per node (pn_min_memory).
+    pub memory: Option<u64>,
+    /// The job's whole admin_comment as it is.
+    pub comment: String,
+    /// Our part of it as it is to be.
+    pub note: Note,
+    /// The composition so far.
+    pub from: String,
+    /// It goes back to its first choice.
+    pub back: bool,
+    before: Shape,
+    after: Shape,
+}
+
+/// The planner and what it remembers.
+#[derive(Debug, Default)]
+pub struct Planner {
+    history: History,
+    /// Where and when Slurm last planned each job, and when that was seen.
+    plans: HashMap<u32, Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    nodes: String,
+    start: u64,
+    seen: u64,
+}
+
+/// One record or task that waits.
+struct Waiting<'v> {
+    job: &'v JobView,
+    name: String,
+}
+
+impl Planner {
+    /// The updates to make now. What came of each is to be told: [`Planner::made`],
+    /// [`Planner::failed`]; one that was not sent may come again.
+    pub fn plan(
+        &mut self,
+        view: &ClusterView,
+        site: &Site,
+        slurm: &Dialect,
+        settings: &Settings,
+    ) -> Vec<Update> {
+        let mut updates = Vec::new();
+        let Some(jobs) = &view.jobs else { return updates };
+        if !settings.on || !slurm.update_replaces {
+            return updates;
+        }
+        let queue = queue(jobs, view.taken_at);
+        self.remember(jobs, &queue, view.taken_at, settings);
+        let plans = jobs.iter().filter_map(|job| {
+            let plan = self.plans.get(&job.job_id)?;
+            Some((job, plan.nodes.as_str(), plan.start))
+        });
+        let mut nodes = Nodes::new(view, plans);
+        let mut done_arrays = HashSet::new();
+        for waiting in &queue {
+            // The next task of an array that can neither start nor move stands for those after it.
+            if done_arrays.contains(&waiting.job.job_id) {
+                continue;
+            }
+            let context = Context { view, site, slurm, settings, history: &mut self.history };
+            let full = updates.len() >= MOST;
+            match context.look_at(waiting, &mut nodes, full) {
+                Found::Starts => {}
+                Found::Waits => _ = done_arrays.insert(waiting.job.job_id),
+                Found::Moves(update) => updates.push(*update),
+            }
+        }
+        updates
+    }
+
+    /// Slurm made this update.
+    pub fn made(&mut self, update: &Update, now: u64, settings: &Settings) {
+        self.history.changed(&update.job, &update.before, &update.after, now, settings);
+    }
+
+    /// Slurm refused this update, or could not be reached: the job is left alone for a while.
+    pub fn failed(&mut self, update: &Update, now: u64, settings: &Settings) {
+        self.history.failed(&update.job, &update.before, now, settings);
+    }
+
+    fn remember(&mut self, jobs: &[JobView], queue: &[Waiting], now: u64, settings: &Settings) {
+        let names = queue.iter().map(|waiting| waiting.name.clone()).collect();
+        self.history.keep(&names);
+        let pending = jobs.iter().filter(|job| job.state == JobState::Pending);
+        let pending: HashMap<u32, &JobView> = pending.map(|job| (job.job_id, job)).collect();
+        let oldest = now.saturating_sub(PLANS_COUNT * settings.cycle);
+        self.plans.retain(|id, plan| pending.contains_key(id) && plan.seen >= oldest);
+        for (&id, job) in &pending {
+            if !job.sched_nodes.is_empty() {
+                let (nodes, start) = (job.sched_nodes.clone(), job.start_time.unwrap_or(now));
+                self.plans.insert(id, Plan { nodes, start, seen: now });
+            }
+        }
+    }
+}
+
+/// The jobs that wait for resources, in Slurm's order; of an array its next tasks.
+fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
+    let mut running: HashMap<u32, u64> = HashMap::new();
+    for job in jobs.iter().filter(|job| job.state == JobState::Running) {
+        *running.entry(job.array_job_id.unwrap_or(0)).or_default() += 1;
+    }
+    let pending = jobs.iter().filter(|job| job.state == JobState::Pending);
+    let mut order: Vec<&JobView> =
+        pending.filter(|job| job::waits_for_resources(job, now)).collect();
+    order.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.job_id));
+    let mut queue = Vec::new();
+    for job in order {
+        let array = job.array_job_id.filter(|&id| id > 0);
+        match array {
+            Some(array) if job.array_task_id.is_none() => {
+                let (tasks, throttle) = job::array_tasks(&job.array_tasks, TASKS);
+                let room = throttle.map_or(u64::MAX, |most| {
+                    most.saturating_sub(running.get(&array).copied().unwrap_or(0))
+                });
+                let room = usize::try_from(room).unwrap_or(usize::MAX);
+                let tasks = tasks.iter().take(room);
+                queue.extend(tasks.map(|task| Waiting { job, name: format!("{array}_{task}") }));
+            }
+            _ => queue.push(Waiting { job, name: job::name(job) }),
+        }
+    }
+    queue
+}
+
+/// What comes of looking at a job.
+enum Found {
+    /// Slurm will start it.
+    Starts,
+    /// It waits as it is.
+    Waits,
+    /// It is to be changed.
+    Moves(Box<Update>),
+}
+
+/// What one look at a job needs.
+struct Context<'a> {
+    view: &'a ClusterView,
+    site: &'a Site,
+    slurm: &'a Dialect<'a>,
+    settings: &'a Settings,
+    history: &'a mut History,
+}
+
+impl Context<'_> {
+    fn look_at(self, waiting: &Waiting, nodes: &mut Nodes, full: bool) -> Found {
+        let (job, name, now) = (waiting.job, waiting.name.as_str(), self.view.taken_at);
+        let current = Shape::of(job);
+        let Some(parts) = current.parts() else { return Found::Waits };
+        let demand = current.demand(job);
+        let Some(own) = nodes.of(job) else { return Found::Waits };
+        // A request of others' GRES is not looked into, so whether it starts is not known.
+        let alone = job.tres_per_task.is_empty()
+            && job.tres_per_node.split(',').filter(|entry| !entry.is_empty()).count()
+                == parts.len();
+        let start = own.start(&parts, &demand).filter(|_| alone);
+        let since = self.history.ready_since(name, start.is_some(), now);
+
+        let note = Note::find(&job.admin_comment);
+        let movable = note.filter(|note| may_move(job, note, &current, self.settings));
+        if let Some(note) = &movable {
+            if note.why == MOVED && self.history.first(name).is_none() {
+                // Moved by a slurmctld process before this one.
+                if let Some(first) = self.first_choice(job, note) {
+                    self.history.found_away(name, first, now);
+                }
+            }
+            if !full
+                && self.history.may_change(name, now, self.settings)
+                && let Some(first) = self.history.due_back(name, now, self.settings).cloned()
+            {
+                return match update(waiting, note, &first, BACK) {
+                    Some(update) => Found::Moves(Box::new(update)),
+                    None => Found::Waits,
+                };
+            }
+        }
+        if let Some(places) = start {
+            if self.history.believes(since, now, self.settings) {
+                nodes.give(&places, &parts, &demand);
+            }
+            return Found::Starts;
+        }
+        let Some(note) = movable.filter(|_| !full) else { return Found::Waits };
+        if !self.history.may_change(name, now, self.settings) {
+            return Found::Waits;
+        }
+        let most = match self.settings.more_leaves {
+            true => u64::MAX,
+            false => self.history.first(name).unwrap_or(&current).leaves(),
+        };
+        let mut choices = self.choices(job, &note, self.slurm);
+        choices.retain(|shape| shape.leaves() <= most && shape.parts() != current.parts());
+        // Best first, so the first that fits is the one.
+        let found = choices.into_iter().find_map(|target| {
+            let need = target.demand(job);
+            let places = own.start(&target.parts()?, &need)?;
+            Some((target, need, places))
+        });
+        let Some((target, need, places)) = found else { return Found::Waits };
+        nodes.give(&places, &target.parts().unwrap_or_default(), &need);
+        match update(waiting, &note, &target, MOVED) {
+            Some(update) => Found::Moves(Box::new(update)),
+            None => Found::Waits,
+        }
+    }
+
+    /// What the job's first request could become, best first.
+    fn choices(&self, job: &JobView, note: &Note, slurm: &Dialect) -> Vec<Shape> {
+        let Some(request) = job::first_request(job, note) else { return Vec::new() };
+        let first = job::first_job(job, note, &request);
+        let decisions = submit::decide_each(self.site, slurm, &first).unwrap_or_default();
+        decisions.iter().filter_map(|decision| Shape::decided(job, note, decision)).collect()
+    }
+
+    /// The choice where nothing is known of free leaves.
+    fn first_choice(&self, job: &JobView, note: &Note) -> Option<Shape> {
+        let blind = Dialect { now: u64::MAX, ..*self.slurm };
+        self.choices(job, note, &blind).into_iter().next()
+    }
+}
+
+/// Reasons in notes.
+const MOVED: &str = "moved";
+const BACK: &str = "first-choice";
+
+/// Whether the request leaves a choice and is still what we made of it. A user who changed it has
+/// chosen.
+fn may_move(job: &JobView, note: &Note, current: &Shape, settings: &Settings) -> bool {
+    (note.req != note.got || settings.compose == Compose::Busy)
+        && job.tres_per_task.is_empty()
+        && current.got() == note.got
+        && current.parts().is_some_and(|parts| parts.iter().all(|part| part.kind.is_some()))
+}
+
+fn update(waiting: &Waiting, note: &Note, target: &Shape, why: &str) -> Option<Update> {
+    fn changed<T: PartialEq>(from: Option<T>, to: Option<T>) -> Option<T> {
+        if from == to { None } else { to }
+    }
+    let job = waiting.job;
+    let current = Shape::of(job);
+    if current.tres_per_node == target.tres_per_node {
+        return None;
+    }
+    Some(Update {
+        job: waiting.name.clone(),
+        job_id: job.job_id,
+        tres_per_node: target.tres_per_node.clone(),
+        num_tasks: changed(current.num_tasks, target.num_tasks),
+        ntasks_per_node: changed(current.ntasks_per_node, target.ntasks_per_node),
+        cpus_per_task: changed(current.cpus_per_task, target.cpus_per_task),
+        min_cpus: changed(current.min_cpus, target.min_cpus),
+        pn_min_cpus: changed(current.pn_min_cpus, target.pn_min_cpus),
+        memory: changed(current.memory, target.memory),
+        comment: job.admin_comment.clone(),
+        note: Note { got: target.got(), why: why.to_owned(), token: None, ..note.clone() },
+        from: note.got.clone(),
+        back: why == BACK,
+        before: current,
+        after: target.clone(),
+    })
+}

@@ -1,0 +1,498 @@
+use super::*;
+use crate::request::{Notation, Request};
+use crate::view::{LeafCount, NodeView, PartitionView};
+use proptest::prelude::*;
+
+const NOW: u64 = 1_000_000;
+
+fn dialect() -> Dialect<'static> {
+    Dialect {
+        notation: Notation::Slash,
+        per_task: true,
+        update_replaces: true,
+        version: &"24.11.5",
+        now: NOW,
+    }
+}
+
+fn settings() -> Settings {
+    Settings { on: true, cycle: 30, more_leaves: true, compose: Compose::Missing }
+}
+
+/// A node with `(type, configured, used)`.
+fn node(name: &str, leaves: &[(&str, u64, u64)]) -> NodeView {
+    NodeView {
+        name: name.into(),
+        usable: true,
+        cpus: 64,
+        memory: 500_000,
+        leaves: leaves
+            .iter()
+            .map(|&(kind, configured, used)| LeafCount {
+                kind: Some(kind.into()),
+                configured,
+                used,
+                ..LeafCount::default()
+            })
+            .collect(),
+        ..NodeView::default()
+    }
+}
+
+/// A waiting job that asked for `req` and got `got`.
+fn job(id: u32, req: &str, got: &str) -> JobView {
+    let note = Note { req: req.into(), got: got.into(), why: "queue".into(), ..Note::default() };
+    let terms: Vec<String> = got.split(',').map(|term| format!("gres/flexmig:{term}")).collect();
+    JobView {
+        job_id: id,
+        partition: "all".into(),
+        reason: "Resources".into(),
+        priority: 1000 - id,
+        tres_per_node: terms.join(","),
+        admin_comment: format!("mine {note} yours"),
+        time_limit: Some(60),
+        num_tasks: Some(1),
+        min_cpus: Some(1),
+        min_nodes: Some(1),
+        cpus_per_task: Some(1),
+        pn_min_cpus: Some(1),
+        batch: true,
+        ..JobView::default()
+    }
+}
+
+fn view(nodes: Vec<NodeView>, jobs: Vec<JobView>) -> ClusterView {
+    let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    let partition = PartitionView {
+        name: "all".into(),
+        nodes: names.join(","),
+        default: true,
+        up: true,
+        ..PartitionView::default()
+    };
+    ClusterView {
+        taken_at: NOW,
+        release: "24.11.5".into(),
+        partitions: vec![partition],
+        nodes,
+        jobs: Some(jobs),
+        ..ClusterView::default()
+    }
+}
+
+fn plan_with(planner: &mut Planner, view: &ClusterView, settings: &Settings) -> Vec<Update> {
+    let site = Site::of_view(&Policy::default(), view);
+    planner.plan(view, &site, &dialect(), settings)
+}
+
+fn plan(view: &ClusterView) -> Vec<(String, String)> {
+    let updates = plan_with(&mut Planner::default(), view, &settings());
+    updates.into_iter().map(|update| (update.job, update.note.got)).collect()
+}
+
+fn one(job: &str, got: &str) -> Vec<(String, String)> {
+    vec![(job.into(), got.into())]
+}
+
+/// The large leaf is busy, three of the small ones are free.
+fn busy() -> NodeView {
+    node("n1", &[("1g.10gb", 4, 1), ("3g.40gb", 1, 1)])
+}
+
+#[test]
+fn a_waiting_job_moves_to_what_is_free() {
+    let view = view(vec![busy()], vec![job(1, "3g:1", "3g.40gb:1")]);
+    let updates = plan_with(&mut Planner::default(), &view, &settings());
+    let update = &updates[0];
+    assert_eq!((update.job.as_str(), update.job_id), ("1", 1));
+    assert_eq!(update.tres_per_node, "gres/flexmig:1g.10gb:3");
+    assert_eq!(update.note.to_string(), "[flexmig:v1 req=3g:1 got=1g.10gb:3 why=moved]");
+    assert_eq!(update.comment, view.jobs.as_ref().unwrap()[0].admin_comment);
+    // The user named the tasks: they stay.
+    assert_eq!((update.num_tasks, update.min_cpus), (None, None));
+    assert!(!update.back);
+}
+
+#[test]
+fn what_we_filled_in_changes_with_the_leaves() {
+    let mut waiting = job(1, "3g:1", "3g.40gb:1");
+    waiting.admin_comment = "[flexmig:v1 req=3g:1 got=3g.40gb:1 fill=tm why=queue]".into();
+    waiting.ntasks_per_node = Some(1);
+    (waiting.cpus_per_task, waiting.min_cpus, waiting.pn_min_cpus) = (Some(2), Some(2), Some(2));
+    waiting.memory_per_node = Some(1000);
+    let view = view(vec![busy()], vec![waiting]);
+    let mut policy = Policy::default();
+    policy.submit.memory_per_leaf = Some(1000);
+    let site = Site::of_view(&policy, &view);
+    let updates = Planner::default().plan(&view, &site, &dialect(), &settings());
+    let update = &updates[0];
+    assert_eq!(update.note.got, "1g.10gb:3");
+    assert_eq!((update.num_tasks, update.ntasks_per_node), (Some(3), Some(3)));
+    assert_eq!((update.cpus_per_task, update.min_cpus), (None, Some(6)));
+    assert_eq!((update.pn_min_cpus, update.memory), (Some(6), Some(3000)));
+    assert!(update.note.fill.tasks && update.note.fill.memory && !update.note.fill.cpus);
+}
+
+#[test]
+fn other_gres_of_the_request_stay() {
+    let mut waiting = job(1, "3g:1", "3g.40gb:1");
+    waiting.tres_per_node = "gres/gpu:a100:1,gres/flexmig:3g.40gb:1".into();
+    let updates =
+        plan_with(&mut Planner::default(), &view(vec![busy()], vec![waiting]), &settings());
+    assert_eq!(updates[0].tres_per_node, "gres/gpu:a100:1,gres/flexmig:1g.10gb:3");
+}
+
+#[test]
+fn jobs_that_wait_for_anything_else_stay() {
+    type Change = fn(&mut JobView);
+    let changes: [(&str, Change); 13] = [
+        ("held", |j| j.priority = 0),
+        ("limit", |j| j.reason = "AssocGrpGRES".into()),
+        ("limit of the QOS", |j| j.reason = "QOSMaxGRESPerUser".into()),
+        ("dependency", |j| j.dependency = "afterok:7".into()),
+        ("reservation", |j| j.reservation = "r".into()),
+        ("begin time", |j| j.begin_time = Some(NOW + 60)),
+        ("het job", |j| j.het_job_id = Some(1)),
+        ("whole nodes", |j| j.exclusive = true),
+        ("per task", |j| j.tres_per_task = "gres/flexmig:3g.40gb:1".into()),
+        ("changed by its user", |j| j.tres_per_node = "gres/flexmig:3g.40gb:2".into()),
+        ("no note", |j| j.admin_comment = "mine".into()),
+        ("exact", |j| j.admin_comment = j.admin_comment.replace("req=3g:1", "req=3g.40gb:1")),
+        ("other nodes", |j| j.exc_nodes = "n[1-2]".into()),
+    ];
+    for (what, change) in changes {
+        let mut waiting = job(1, "3g:1", "3g.40gb:1");
+        change(&mut waiting);
+        assert_eq!(plan(&view(vec![busy()], vec![waiting])), [], "{what}");
+    }
+}
+
+#[test]
+fn cpus_memory_and_the_state_of_the_node_count() {
+    let changes: [fn(&mut NodeView); 5] = [
+        |node| node.cpus_used = 64,
+        |node| node.memory_used = 499_500,
+        |node| node.usable = false,
+        |node| node.reserved = true,
+        // For a job that the view does not show.
+        |node| node.planned = true,
+    ];
+    for change in changes {
+        let mut waiting = job(1, "3g:1", "3g.40gb:1");
+        waiting.memory_per_node = Some(1000);
+        let mut nodes = vec![busy()];
+        assert_eq!(plan(&view(nodes.clone(), vec![waiting.clone()])), one("1", "1g.10gb:3"));
+        change(&mut nodes[0]);
+        assert_eq!(plan(&view(nodes, vec![waiting])), []);
+    }
+}
+
+/// A job of these partitions and priority that is planned on n1.
+fn planned(partition: &str, priority: u32, minutes: u64) -> JobView {
+    JobView {
+        partition: partition.into(),
+        priority,
+        sched_nodes: "n1".into(),
+        start_time: Some(NOW + minutes * 60),
+        min_cpus: Some(1),
+        // Cannot start: more than there are.
+        tres_per_node: "gres/flexmig:1g.10gb:4".into(),
+        ..job(9, "1g.10gb:4", "1g.10gb:4")
+    }
+}
+
+#[test]
+fn a_node_is_open_until_a_job_that_goes_before_is_planned_on_it() {
+    let moves = |other: JobView| {
+        let jobs = vec![job(1, "3g:1", "3g.40gb:1"), other];
+        !plan(&view(vec![busy()], jobs)).is_empty()
+    };
+    assert!(moves(planned("all", 5000, 60)));
+    assert!(!moves(planned("all", 5000, 59)));
+    assert!(moves(planned("all", 5, 59)), "the other goes after it");
+    assert!(!moves(planned("high", 5, 59)), "tiers of partitions are not known");
+    let mut unlimited = job(1, "3g:1", "3g.40gb:1");
+    unlimited.time_limit = None;
+    let jobs = vec![unlimited, planned("all", 5000, 100_000)];
+    assert_eq!(plan(&view(vec![busy()], jobs)), []);
+}
+
+#[test]
+fn a_plan_that_backfill_has_just_wiped_still_counts() {
+    let mut planner = Planner::default();
+    let jobs = vec![job(1, "3g:1", "3g.40gb:1"), planned("all", 5000, 30)];
+    let mut view = view(vec![busy()], jobs);
+    assert_eq!(plan_with(&mut planner, &view, &settings()), []);
+    let wiped = |job: &mut JobView| (job.sched_nodes, job.start_time) = (String::new(), None);
+    view.jobs.iter_mut().flatten().for_each(wiped);
+    view.taken_at += 20;
+    assert_eq!(plan_with(&mut planner, &view, &settings()), []);
+    view.taken_at += 60;
+    assert_eq!(plan_with(&mut planner, &view, &settings()).len(), 1);
+}
+
+#[test]
+fn no_two_jobs_get_the_same_leaves_and_the_first_goes_first() {
+    let jobs = || (1..=3).map(|id| job(id, "3g:1", "3g.40gb:1")).collect::<Vec<_>>();
+    assert_eq!(plan(&view(vec![busy()], jobs())), one("1", "1g.10gb:3"));
+    let mut late = jobs();
+    late[2].priority = 5000;
+    assert_eq!(plan(&view(vec![busy()], late)), one("3", "1g.10gb:3"));
+    let nodes = vec![busy(), node("n2", &[("1g.10gb", 7, 0)])];
+    let moved = plan(&view(nodes, jobs()));
+    assert_eq!(moved.iter().map(|(job, _)| job.as_str()).collect::<Vec<_>>(), ["1", "2", "3"]);
+}
+
+#[test]
+fn what_a_job_in_front_can_start_on_is_its_own() {
+    // The first takes two of the three small leaves as it is.
+    let jobs = vec![job(1, "1g.10gb:2", "1g.10gb:2"), job(2, "3g:1", "3g.40gb:1")];
+    let mut planner = Planner::default();
+    let mut view = view(vec![busy()], jobs);
+    assert_eq!(plan_with(&mut planner, &view, &settings()), []);
+    // But it does not, for a reason that we do not know: it does not stop others for ever.
+    view.taken_at += 61;
+    assert_eq!(plan_with(&mut planner, &view, &settings())[0].job, "2");
+}
+
+#[test]
+fn a_job_that_can_start_as_it_is_stays() {
+    let free = node("n1", &[("1g.10gb", 4, 0), ("3g.40gb", 1, 0)]);
+    assert_eq!(plan(&view(vec![free], vec![job(1, "3g:1", "3g.40gb:1")])), []);
+}
+
+#[test]
+fn back_after_two_cycles_then_rest() {
+    let mut planner = Planner::default();
+    let mut now = view(vec![busy()], vec![job(1, "3g:1", "3g.40gb:1")]);
+    let at = |seconds: u64, view: &mut ClusterView| view.taken_at = NOW + seconds;
+    let first = plan_with(&mut planner, &now, &settings()).remove(0);
+    planner.made(&first, NOW, &settings());
+    let apply = |view: &mut ClusterView, update: &Update| {
+        let job = &mut view.jobs.as_mut().unwrap()[0];
+        job.tres_per_node.clone_from(&update.tres_per_node);
+        job.admin_comment = update.note.put_into(&job.admin_comment);
+    };
+    apply(&mut now, &first);
+    // Its new leaves are gone before it starts, and others are not free either.
+    now.nodes[0].leaves[0].used = 4;
+    for seconds in [1, 31, 59] {
+        at(seconds, &mut now);
+        assert_eq!(plan_with(&mut planner, &now, &settings()), []);
+    }
+    at(60, &mut now);
+    let back = plan_with(&mut planner, &now, &settings()).remove(0);
+    assert!(back.back);
+    assert_eq!(back.tres_per_node, "gres/flexmig:3g.40gb:1");
+    assert_eq!(back.note.to_string(), "[flexmig:v1 req=3g:1 got=3g.40gb:1 why=first-choice]");
+    planner.made(&back, NOW + 60, &settings());
+    apply(&mut now, &back);
+    now.nodes[0].leaves[0].used = 1;
+    at(60 + 599, &mut now);
+    assert_eq!(plan_with(&mut planner, &now, &settings()), []);
+    at(60 + 600, &mut now);
+    assert_eq!(plan_with(&mut planner, &now, &settings()).len(), 1);
+}
+
+#[test]
+fn one_update_per_cycle_and_none_after_a_refusal() {
+    let mut planner = Planner::default();
+    let mut now = view(vec![busy()], vec![job(1, "3g:1", "3g.40gb:1")]);
+    let update = plan_with(&mut planner, &now, &settings()).remove(0);
+    // Not sent: it comes again.
+    assert_eq!(plan_with(&mut planner, &now, &settings()), std::slice::from_ref(&update));
+    planner.failed(&update, NOW, &settings());
+    now.taken_at += 599;
+    assert_eq!(plan_with(&mut planner, &now, &settings()), []);
+    now.taken_at += 1;
+    assert_eq!(plan_with(&mut planner, &now, &settings()).len(), 1);
+}
+
+#[test]
+fn a_new_process_knows_a_moved_job_from_its_note() {
+    let mut moved = job(1, "3g:1", "1g.10gb:3");
+    moved.admin_comment = moved.admin_comment.replace("why=queue", "why=moved");
+    let mut planner = Planner::default();
+    let mut now = view(vec![node("n1", &[("1g.10gb", 4, 4), ("3g.40gb", 1, 1)])], vec![moved]);
+    assert_eq!(plan_with(&mut planner, &now, &settings()), []);
+    now.taken_at += 60;
+    let updates = plan_with(&mut planner, &now, &settings());
+    assert!(updates[0].back && updates[0].note.got == "3g.40gb:1", "{updates:?}");
+}
+
+#[test]
+fn where_leaves_are_accounted_a_job_never_gets_more() {
+    let capped = Settings { more_leaves: false, ..settings() };
+    let mut planner = Planner::default();
+    let jobs = vec![job(1, "3g:1", "3g.40gb:1"), job(2, "1", "1g.10gb:1")];
+    let nodes = vec![node("n1", &[("1g.10gb", 4, 0), ("2g.20gb", 1, 0), ("3g.40gb", 1, 1)])];
+    let mut view = view(nodes, jobs);
+    assert_eq!(plan_with(&mut planner, &view, &capped), []);
+    // One leaf for one is no more.
+    view.nodes[0].leaves[0].used = 4;
+    let updates = plan_with(&mut planner, &view, &capped);
+    assert_eq!(updates.len(), 1);
+    assert_eq!((updates[0].job.as_str(), updates[0].note.got.as_str()), ("2", "2g.20gb:1"));
+}
+
+#[test]
+fn of_an_array_as_many_next_tasks_as_may_run() {
+    let mut array = job(20, "3g:1", "3g.40gb:1");
+    (array.array_job_id, array.array_tasks) = (Some(20), "3-5,9%3".into());
+    let mut running = job(21, "3g:1", "3g.40gb:1");
+    (running.state, running.array_job_id, running.array_task_id) =
+        (JobState::Running, Some(20), Some(2));
+    let nodes = || vec![node("n1", &[("1g.10gb", 14, 0), ("3g.40gb", 1, 1)])];
+    let moved = plan(&view(nodes(), vec![array.clone(), running]));
+    let names: Vec<&str> = moved.iter().map(|(job, _)| job.as_str()).collect();
+    assert_eq!(names, ["20_3", "20_4"]);
+    array.array_tasks = "3-5,9".into();
+    assert_eq!(plan(&view(nodes(), vec![array])).len(), 4);
+}
+
+#[test]
+fn lists_of_tasks_are_read() {
+    assert_eq!(job::array_tasks("3-5,9%2", 9), (vec![3, 4, 5, 9], Some(2)));
+    assert_eq!(job::array_tasks("0-1000000", 3), (vec![0, 1, 2], None));
+    assert_eq!(job::array_tasks("1-9:4,20", 9), (vec![1, 5, 9, 20], None));
+    assert_eq!(job::array_tasks("1,2,...", 9), (vec![1, 2], None));
+    assert_eq!(job::array_tasks("", 9), (vec![], None));
+}
+
+#[test]
+fn a_round_makes_twenty_updates_at_most() {
+    let jobs = (1..=50).map(|id| job(id, "3g:1", "3g.40gb:1")).collect();
+    let nodes = vec![node("n1", &[("1g.10gb", 500, 0), ("3g.40gb", 1, 1)])];
+    assert_eq!(plan(&view(nodes, jobs)).len(), MOST);
+}
+
+#[test]
+fn nothing_moves_where_it_is_off_or_the_release_cannot() {
+    let view = view(vec![busy()], vec![job(1, "3g:1", "3g.40gb:1")]);
+    let off = Settings { on: false, ..settings() };
+    assert_eq!(plan_with(&mut Planner::default(), &view, &off), []);
+    let site = Site::of_view(&Policy::default(), &view);
+    let old = Dialect { update_replaces: false, ..dialect() };
+    assert_eq!(Planner::default().plan(&view, &site, &old, &settings()), []);
+}
+
+#[test]
+fn slurm_conf_tells_cycle_and_accounting() {
+    let read = |text: &str| {
+        let conf = SlurmConf::parse("slurm.conf", text.as_bytes(), &mut |_| Err("none".into()));
+        let settings = Settings::new(&Policy::default(), Some(&conf));
+        (settings.cycle, settings.more_leaves)
+    };
+    assert_eq!(read(""), (30, true));
+    assert_eq!(read("SchedulerParameters=bf_continue,bf_interval=60\n"), (60, true));
+    // Not more often than we look.
+    assert_eq!(read("SchedulerParameters=bf_interval=1\n"), (5, true));
+    assert_eq!(read("AccountingStorageTRES=gres/gpu,GRES/flexmig:1g.10gb\n"), (30, false));
+}
+
+/// The compute slices of a composition, and whether all its leaves are of one type.
+fn slices(tres: &str) -> (u64, usize) {
+    let request = Request::parse(tres).unwrap();
+    let of = |kind: &str| u64::from(crate::profile::Profile::of_type(kind).unwrap().compute);
+    let sum = request.terms().map(|term| of(term.kind.unwrap()) * term.count).sum();
+    (sum, request.terms().count())
+}
+
+const KINDS: [&str; 4] = ["1g.10gb", "2g.20gb", "3g.40gb", "4g.40gb"];
+
+fn any_node() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
+    let leaf = (0..KINDS.len(), 1..8u64, 0..8u64);
+    proptest::collection::vec(leaf.prop_map(|(kind, all, used)| (kind, all, used.min(all))), 1..4)
+}
+
+fn any_view() -> impl Strategy<Value = ClusterView> {
+    let nodes = proptest::collection::vec(any_node(), 1..6);
+    let waiting = (1..5u64, 0..KINDS.len(), 0..6u32, 1..200u64, 0..40u64);
+    let jobs = proptest::collection::vec(waiting, 1..30);
+    (nodes, jobs).prop_map(|(nodes, jobs)| {
+        let nodes = nodes.into_iter().enumerate().map(|(place, mut leaves)| {
+            leaves.sort_unstable();
+            leaves.dedup_by_key(|leaf| leaf.0);
+            let leaves: Vec<_> =
+                leaves.iter().map(|&(kind, all, used)| (KINDS[kind], all, used)).collect();
+            node(&format!("n{place}"), &leaves)
+        });
+        let nodes: Vec<NodeView> = nodes.collect();
+        let jobs =
+            jobs.into_iter().enumerate().map(|(place, (slices, kind, priority, limit, start))| {
+                let got = format!("{}:{slices}", KINDS[kind]);
+                let mut job = job(place as u32 + 1, &format!("{slices}g:1"), &got);
+                job.priority = priority;
+                job.time_limit = Some(limit);
+                if start > 20 {
+                    job.sched_nodes = nodes[place % nodes.len()].name.clone();
+                    job.start_time = Some(NOW + start * 60);
+                }
+                job
+            });
+        let jobs = jobs.collect();
+        view(nodes, jobs)
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_move_serves_its_request_and_all_fit_together(view in any_view()) {
+        let updates = plan_with(&mut Planner::default(), &view, &settings());
+        prop_assert!(updates.len() <= MOST);
+        let jobs = view.jobs.as_ref().unwrap();
+        let mut names = HashSet::new();
+        let mut taken: HashMap<String, u64> = HashMap::new();
+        for update in &updates {
+            let job = jobs.iter().find(|job| job.job_id == update.job_id).unwrap();
+            prop_assert!(names.insert(update.job.clone()), "twice: {}", update.job);
+            prop_assert!(job.priority > 0);
+            let asked: u64 = update.note.req.split('g').next().unwrap().parse().unwrap();
+            let (slices, types) = slices(&update.tres_per_node);
+            prop_assert!(slices >= asked && types == 1, "{}: {}", update.note.req, update.tres_per_node);
+            // Some node holds it, and is open for the job.
+            let shape = Shape { tres_per_node: update.tres_per_node.clone(), ..Shape::default() };
+            let part = shape.parts().unwrap()[0];
+            let end = NOW + job.time_limit.unwrap() * 60;
+            let open = view.nodes.iter().any(|node| {
+                let free = node.leaves.iter().filter(|l| l.kind.as_deref() == part.kind);
+                let precedes = |other: &&JobView| {
+                    other.sched_nodes == node.name
+                        && other.job_id != job.job_id
+                        && (other.priority > job.priority
+                            || (other.priority == job.priority && other.job_id < job.job_id))
+                };
+                let mut before = jobs.iter().filter(precedes);
+                free.map(|leaves| leaves.free()).sum::<u64>() >= part.count
+                    && before.all(|other| other.start_time.unwrap() >= end)
+            });
+            prop_assert!(open, "{update:?}");
+            *taken.entry(part.kind.unwrap().to_owned()).or_default() += part.count;
+        }
+        for (kind, count) in taken {
+            let leaves = view.nodes.iter().flat_map(|node| &node.leaves);
+            let free: u64 =
+                leaves.filter(|l| l.kind.as_deref() == Some(&kind)).map(LeafCount::free).sum();
+            prop_assert!(count <= free, "{count} of {free} {kind}");
+        }
+    }
+
+    #[test]
+    fn once_made_nothing_is_changed_again_within_a_cycle(view in any_view(), wait in 0..30u64) {
+        let mut planner = Planner::default();
+        let updates = plan_with(&mut planner, &view, &settings());
+        let mut later = view.clone();
+        later.taken_at += wait;
+        for update in &updates {
+            planner.made(update, NOW, &settings());
+            let jobs = later.jobs.as_mut().unwrap();
+            let job = jobs.iter_mut().find(|job| job.job_id == update.job_id).unwrap();
+            job.tres_per_node.clone_from(&update.tres_per_node);
+            job.admin_comment = update.note.put_into(&update.comment);
+        }
+        let again = plan_with(&mut planner, &later, &settings());
+        for update in again {
+            prop_assert!(updates.iter().all(|made| made.job != update.job), "{update:?}");
+        }
+    }
+}
