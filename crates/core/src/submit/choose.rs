@@ -52,7 +52,7 @@ impl<'a> Case<'a> {
             }
             Field::Node | Field::Job | Field::Socket => None,
         };
-        let terms = asked.request.terms().collect();
+        let terms = terms(asked);
         Ok(Case { site, slurm, scope, asked, terms, job, nodes, tasks })
     }
 
@@ -67,7 +67,7 @@ impl<'a> Case<'a> {
         let nodes =
             Nodes { min: job.min_nodes.unwrap_or(1).into(), max: job.max_nodes.map(u64::from) };
         let tasks = (asked.field == Field::Task).then(|| job.num_tasks.map_or(1, u64::from));
-        let terms = asked.request.terms().collect();
+        let terms = terms(asked);
         Case { site, slurm, scope, asked, terms, job, nodes, tasks }
     }
 
@@ -200,6 +200,13 @@ impl<'a> Case<'a> {
         let either: Option<Vec<_>> = alike.iter().map(feature).collect();
         either.filter(|types| types.len() > 1).unwrap_or_default()
     }
+}
+
+/// The entries for leaves. No cluster has so many leaves that the bound would matter; below it
+/// counts times slices do not overflow.
+fn terms<'a>(asked: &Asked<'a>) -> Vec<Term<'a>> {
+    let bounded = |term: Term<'a>| Term { count: term.count.min(u64::MAX >> 8), ..term };
+    asked.request.terms().map(bounded).collect()
 }
 
 impl<'a> Choice<'a> {

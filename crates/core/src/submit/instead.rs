@@ -57,12 +57,12 @@ fn cpus_enough(job: &Job, nodes: u64) -> u64 {
 
 /// What to type instead of what is too much: the same on more nodes if some nodes can hold that,
 /// else the most there is, and the partition that can hold it as it is.
-pub(super) fn smaller(case: &Case, selection: &Selection) -> String {
+pub(super) fn smaller<'a>(case: &Case<'a>, selection: &Selection<'a>) -> String {
     let (site, scope, job) = (case.site, case.scope, case.job);
     let per_job = site.submit.max_leaves_per_job.unwrap_or(u64::MAX);
     let demand = case.demand(&selection.best().parts);
     if let Some(tasks) = case.tasks {
-        return fewer_tasks(case, &demand, tasks, per_job);
+        return fewer_tasks(case, selection.best(), tasks, per_job);
     }
     let scales: Option<Vec<Scale>> =
         selection.candidates.iter().map(|candidate| Scale::of(case, candidate)).collect();
@@ -119,13 +119,17 @@ pub(super) fn elsewhere(case: &Case) -> String {
     }
 }
 
-fn fewer_tasks(case: &Case, demand: &Demand, tasks: u64, per_job: u64) -> String {
+fn fewer_tasks<'a>(case: &Case<'a>, best: &Candidate<'a>, tasks: u64, per_job: u64) -> String {
+    let demand = &case.demand(&best.parts);
     let most = |nodes| {
         let on = case.scope.offers().map(|o| tasks_on(o, case.site, case.job, demand, nodes));
         on.max().unwrap_or(0).min(per_job / demand.unit.max(1))
     };
     let all = node_count(case.scope);
-    let request = |nodes| with_nodes(case, nodes, case.asked.to_string());
+    let request = |nodes| match Scale::of(case, best) {
+        Some(scale) => scale.form(case, nodes, demand.unit / scale.per),
+        None => with_nodes(case, nodes, case.asked.to_string()),
+    };
     match most(all) {
         enough if enough >= tasks => {
             let nodes = fewest(all, |nodes| most(nodes) >= tasks);

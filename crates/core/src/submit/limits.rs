@@ -198,7 +198,11 @@ pub(super) fn check_unknown(case: &Case, demand: &Demand) -> Result<(), Rejectio
 }
 
 /// The rejection of a request that none of the candidates serves; the problem is that of the best.
-pub(super) fn rejection(case: &Case, selection: &Selection, problem: &Problem) -> Rejection {
+pub(super) fn rejection<'a>(
+    case: &Case<'a>,
+    selection: &Selection<'a>,
+    problem: &Problem,
+) -> Rejection {
     let best = selection.best();
     let demand = case.demand(&best.parts);
     let job = case.job;

@@ -39,8 +39,8 @@ use crate::note::{self, Filled, Note};
 use crate::request::{self, Notation, Request, push_kind, push_number};
 use crate::select::{Part, Selection};
 use choose::{Case, Choice};
-use limits::Demand;
 pub use considered::Considered;
+use limits::Demand;
 pub use rejection::{Reason, Rejection};
 pub use site::Site;
 

@@ -23,7 +23,7 @@ fn a_count_gets_the_smallest_profile_on_one_node() {
         ntasks_per_node: Some(4),
         min_cpus: Some(4),
         promise: "1g.10gb:4".into(),
-        note: "[flexmig:v1 req=4 got=1g.10gb:4 why=smallest]".into(),
+        note: "[flexmig:v1 req=4 got=1g.10gb:4 fill=t why=smallest]".into(),
         message: Some("--gres=flexmig:4: 4 leaves of 1g.10gb on one node, 4 tasks".into()),
         ..Decision::default()
     };
@@ -64,7 +64,7 @@ fn types_are_found_by_name_shape_and_size() {
         ("flexmig:2", "a100_1g.10gb:2", "smallest"),
         ("flexmig:1g.10gb:2", "a100_1g.10gb:2", "shape"),
         ("flexmig:1g.10gb+me", "a100_1g.10gb+me:1", "shape"),
-        ("flexmig:1g.10gb+gfx", "a100_1g.10gb+me:1", "shape"),
+        ("flexmig:1g.10gb+gfx", "a100_1g.10gb:1", "shape"),
         ("flexmig:A100_2G.20GB:3", "a100_2g.20gb:3", "exact"),
         ("flexmig:h100_2g.20gb:3", "a100_2g.20gb:3", "shape"),
         ("flexmig:big", "big:1", "exact"),
@@ -95,7 +95,7 @@ fn untyped_leaves_stay_untyped() {
     let decision = accepted(&site, &batch("gres:flexmig:2"));
     assert_eq!(decision.tres_per_node.as_deref(), Some("gres/flexmig:2"));
     assert_eq!(decision.promise, "any:2");
-    assert_eq!(decision.note, "[flexmig:v1 req=2 got=2 why=untyped]");
+    assert_eq!(decision.note, "[flexmig:v1 req=2 got=2 fill=t why=untyped]");
     assert_eq!(
         decision.message.as_deref(),
         Some("--gres=flexmig:2: 2 leaves on one node, 2 tasks")
@@ -224,7 +224,7 @@ fn leaves_per_task_stay_on_one_node() {
     assert_eq!((decision.num_tasks, decision.ntasks_per_node), (None, Some(4)));
     assert_eq!((decision.cpus_per_task, decision.memory), (Some(2), Some(40)));
     assert_eq!(decision.promise, "1g.10gb:4");
-    assert_eq!(decision.note, "[flexmig:v1 req=1/task got=1g.10gb:1/task why=smallest]");
+    assert_eq!(decision.note, "[flexmig:v1 req=1/task got=1g.10gb:1/task fill=cm why=smallest]");
     assert_eq!(
         decision.message.as_deref(),
         Some(

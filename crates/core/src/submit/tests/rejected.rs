@@ -32,15 +32,6 @@ fn requests_that_cannot_be_read() {
 }
 
 #[test]
-fn the_same_type_twice() {
-    let site = site(CLUSTER, "");
-    assert_eq!(
-        told(&site, &gres("flexmig:1,flexmig:1g.10gb:2")),
-        "--gres=flexmig:1,flexmig:1g.10gb:2: asks for 1g.10gb twice: type --gres=flexmig:1g.10gb:3"
-    );
-}
-
-#[test]
 fn types_that_are_not_there() {
     let site = site(CLUSTER, "");
     assert_eq!(
@@ -48,11 +39,22 @@ fn types_that_are_not_there() {
         "--gres=flexmig:big:2: partition small has no leaves of type big: \
          type --gres=flexmig:1g.10gb:2"
     );
+    let whole = self::site(CLUSTER, "[select]\ncompose = \"never\"");
     assert_eq!(
-        told(&site, &in_partition("mixed", "flexmig:7g.80gb:1")),
-        "--gres=flexmig:7g.80gb:1: partition mixed has no leaves of 7g.80gb, and composing one of \
-         smaller leaves is not possible yet: \
-         type --gres=flexmig:TYPE:1 with TYPE 1g.10gb, 2g.20gb or 3g.40gb"
+        told(&whole, &in_partition("mixed", "flexmig:7g.80gb:1")),
+        "--gres=flexmig:7g.80gb:1: partition mixed has no leaves of 7g.80gb, and site policy \
+         composes none of others: type --gres=flexmig:TYPE:1 with TYPE 1g.10gb, 2g.20gb or 3g.40gb"
+    );
+    let labels = self::site("NodeName=n1 Gres=flexmig:20gb:2", "");
+    assert_eq!(
+        told(&labels, &gres("flexmig:7g.80gb:1")),
+        "--gres=flexmig:7g.80gb:1: this cluster has no leaves of 7g.80gb, and its types do not \
+         tell their slices: type --gres=flexmig:20gb:1"
+    );
+    assert_eq!(
+        told(&labels, &gres("flexmig:3g:1")),
+        "--gres=flexmig:3g:1: the types of this cluster do not tell their sizes: \
+         type --gres=flexmig:20gb:1"
     );
     assert_eq!(
         told(&site, &in_partition("small,mixed", "flexmig:80gb:2")),
@@ -66,22 +68,106 @@ fn types_that_are_not_there() {
 }
 
 #[test]
-fn forms_that_need_compositions() {
-    let site = site(CLUSTER, "");
+fn mixed_profiles_where_policy_gives_none() {
     assert_eq!(
-        told(&site, &in_partition("mixed", "flexmig:3g:2")),
-        "--gres=flexmig:3g:2: a number of slices cannot be asked for yet: \
-         type --gres=flexmig:3g.40gb:2"
-    );
-    assert_eq!(
-        told(&site, &gres("flexmig:3g")),
-        "--gres=flexmig:3g:1: a number of slices cannot be asked for yet: \
-         type --gres=flexmig:1g.10gb:1"
-    );
-    assert_eq!(
-        told(&site, &gres("flexmig:mixed:4")),
-        "--gres=flexmig:mixed:4: leaves of mixed profiles cannot be asked for yet: \
+        denied(&site(CLUSTER, ""), &gres("flexmig:mixed:4")),
+        "--gres=flexmig:mixed:4: site policy gives a job leaves of one profile only: \
          type --gres=flexmig:4 for equal leaves"
+    );
+}
+
+#[test]
+fn more_slices_than_a_node_has() {
+    let site = site(CLUSTER, "[select]\nmixed = true");
+    for (partition, request, expected) in [
+        (
+            "small",
+            "flexmig:3g:5",
+            "no node of partition small has leaves for 15 slices: \
+             type at most -N 4 --gres=flexmig:3g:4",
+        ),
+        (
+            "mixed",
+            "flexmig:3g:3",
+            "no node of partition mixed has leaves for 9 slices: \
+             type at most -N 2 --gres=flexmig:3g:2, or add -p small or both",
+        ),
+        (
+            "small",
+            "flexmig:3g:17",
+            "no node of partition small has leaves for 51 slices: \
+             type at most -N 4 --gres=flexmig:3g:4",
+        ),
+        (
+            "small",
+            "flexmig:3g.40gb:5",
+            "no node of partition small has leaves for 15 slices: \
+             type at most -N 4 --gres=flexmig:3g.40gb:4",
+        ),
+        (
+            "mixed",
+            "flexmig:mixed:19",
+            "no node of partition mixed has leaves for 19 slices: \
+             type at most --gres=flexmig:mixed:18",
+        ),
+        (
+            "small",
+            "flexmig:7g:3,flexmig:1g.10gb:1",
+            "no node of partition small has 22 leaves of 1g.10gb: \
+             type at most --gres=flexmig:7g:2",
+        ),
+        (
+            "mixed",
+            "flexmig:3g:2,flexmig:2g.20gb:9",
+            "no node of partition mixed has 2 leaves of 3g.40gb and 9 leaves of 2g.20gb: \
+             type at most --gres=flexmig:3g:2,flexmig:2g.20gb:4",
+        ),
+        (
+            "mixed",
+            "flexmig:20gb:5",
+            "no node of partition mixed has 5 leaves of one type with 20 GB: \
+             type at most -N 2 --gres=flexmig:2g.20gb:4",
+        ),
+        (
+            "mixed",
+            "flexmig:5",
+            "no node of partition mixed has 5 leaves of one type: \
+             type at most -N 2 --gres=flexmig:1g.10gb:4, or add -p small or both",
+        ),
+    ] {
+        let told = told(&site, &in_partition(partition, request));
+        assert_eq!(told, format!("--gres={request}: {expected}"));
+    }
+    let huge = told(&site, &gres("flexmig:3g:18446744073709551615"));
+    assert!(huge.ends_with(" slices: type at most -N 4 --gres=flexmig:3g:4"), "{huge}");
+}
+
+#[test]
+fn slices_are_counted_in_leaves_by_policys_limits() {
+    let site = site(CLUSTER, "[submit]\nmax_leaves_per_node = 4\nmax_leaves_per_job = 6");
+    assert_eq!(
+        denied(&site, &gres("flexmig:3g:2")),
+        "--gres=flexmig:3g:2: site policy allows at most 4 leaves per node: \
+         type -N 2 --gres=flexmig:3g:1"
+    );
+    // The large leaves are few enough.
+    let decision = accepted(&site, &in_partition("mixed", "flexmig:3g:2"));
+    assert_eq!(decision.promise, "3g.40gb:2");
+}
+
+#[test]
+fn gpus_where_an_option_counts_them() {
+    let site = site(CLUSTER, "[translate]\ngpu = true");
+    let job = Job { per_gpu: Some("--cpus-per-gpu"), ..gres("gres:gpu:1g.10gb:2") };
+    assert_eq!(
+        told(&site, &job),
+        "--gres=gpu:1g.10gb:2: the site gives leaves for GPUs of a MIG type, and --cpus-per-gpu \
+         counts GPUs: leave --cpus-per-gpu out"
+    );
+    assert_eq!(
+        told(&site, &gres("gpu:a100_1g.10gb:15")),
+        "--gres=gpu:a100_1g.10gb:15: no node of partition small has 15 leaves of 1g.10gb: \
+         type -N 3 --gres=flexmig:1g.10gb:5"
     );
 }
 
@@ -139,7 +225,7 @@ fn more_leaves_than_a_node_has() {
     assert_eq!(
         told(&site, &in_partition("mixed", "flexmig:1g.10gb:2,flexmig:3g.40gb:3")),
         "--gres=flexmig:1g.10gb:2,flexmig:3g.40gb:3: no node of partition mixed has 2 leaves of \
-         1g.10gb and 3 leaves of 3g.40gb: ask for one type per job"
+         1g.10gb and 3 leaves of 3g.40gb: type at most --gres=flexmig:1g.10gb:2,flexmig:3g.40gb:2"
     );
     let single = self::site("NodeName=n1 CPUs=4 Gres=flexmig:1g.10gb:7", "");
     assert_eq!(
