@@ -29,9 +29,18 @@ fn help_and_version_are_on_stdout() {
         concat!("flexmig ", env!("CARGO_PKG_VERSION"), " (Slurm 22.05 to 26.05)\n")
     );
     let help = host.run(&["--help"]).stdout;
-    for part in
-        ["leaves", "config", "check", "exec", "bench", "probe", "SLURM_CONF", "Exit status:"]
-    {
+    for part in [
+        "leaves",
+        "status",
+        "explain",
+        "config",
+        "check",
+        "exec",
+        "bench",
+        "probe",
+        "SLURM_CONF",
+        "Exit status:",
+    ] {
         assert!(help.contains(part), "{part}: {help}");
     }
     assert!(!help.contains("generate") && !help.contains("probe-side"), "hidden: {help}");
@@ -39,7 +48,7 @@ fn help_and_version_are_on_stdout() {
         let help = host.run(&[command, "--help"]).stdout;
         assert!(help.contains("Examples:\n  "), "{help}");
     }
-    for command in ["leaves", "config", "check"] {
+    for command in ["leaves", "status", "explain", "config", "check"] {
         let help = host.run(&[command, "--help"]).stdout;
         assert!(help.contains("Examples:\n  flexmig "), "{help}");
         assert!(help.contains("Fields of --json"), "{help}");
@@ -67,8 +76,10 @@ fn man_pages_and_completions_are_written() {
         "flexmig-check.1",
         "flexmig-config.1",
         "flexmig-exec.1",
+        "flexmig-explain.1",
         "flexmig-leaves.1",
         "flexmig-probe.1",
+        "flexmig-status.1",
         "flexmig.1",
         "flexmig.bash",
         "flexmig.fish",

@@ -58,7 +58,7 @@ fn row(candidate: &Candidate) -> Vec<String> {
         (true, None) => "?",
     };
     let verdict = match (&candidate.forbidden, candidate.chosen) {
-        (Some(why), _) => format!("not allowed: {why}"),
+        (Some(why), _) => why.clone(),
         (None, true) => "chosen".to_owned(),
         (None, false) => candidate.behind.clone().unwrap_or_default(),
     };

@@ -114,8 +114,8 @@ impl Drawing<'_> {
 
     fn legend(&self) -> Line {
         let (free, unusable) = self.style.pick(("·", "×"), (".", "x"));
-        let text = format!("a letter: the job below; {free} free; {unusable} unusable");
-        Line::new(Paint::Dim, text)
+        let used = if self.keys.is_empty() { "# used" } else { "a letter: the job below" };
+        Line::new(Paint::Dim, format!("{used}; {free} free; {unusable} unusable"))
     }
 
     /// One bar, on more than one line if it is too wide.
