@@ -9,11 +9,11 @@ use flexmig_core::promise;
 use flexmig_core::request::{self, Notation};
 use flexmig_core::submit::{Decision, Dialect, Job, Reason, Rejection, decide};
 use slurm_sys::{
-    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, MEM_PER_CPU, Release, SLURM_SUCCESS, Slurm,
-    Version, log,
+    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, MEM_PER_CPU, Release,
+    SLURM_SUCCESS, Slurm, Version, log,
 };
 
-use crate::{environment, settings};
+use crate::{environment, settings, view};
 
 /// Handles a new job. Returns Slurm's error code.
 pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<'_>>) -> i32 {
@@ -31,6 +31,9 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
             apply(job, &decision);
             for (kind, leaves) in &decision.claims {
                 site.claim(kind.as_deref(), *leaves);
+            }
+            if decision.flexible {
+                view::want_jobs();
             }
             if let (Some(message), Some(mut err)) = (&decision.message, err) {
                 err.add(&["flexmig: ", message].concat());
@@ -130,7 +133,7 @@ impl<'a> Fields<'a> {
             qos: job.qos(),
             features: job.features(),
             prefer: job.prefer(),
-            id: job.job_id_str().or_else(|| Some(job.job_id()?.to_string().into())),
+            id: id(job),
             numbers,
         }
     }
@@ -174,6 +177,11 @@ fn per_gpu(job: &JobDesc<'_>) -> Option<&'static str> {
     }
 }
 
+/// The job of an update, in Slurm's forms `20`, `20_6`, `20_[3-5]`.
+pub(crate) fn id<'a>(job: &'a JobDesc<'_>) -> Option<Cow<'a, str>> {
+    job.job_id_str().or_else(|| Some(job.job_id()?.to_string().into()))
+}
+
 /// How many nodes `--nodelist` names.
 fn named_nodes(list: &str) -> Option<u32> {
     let mut names = hostlist::expand(list).ok()?;
@@ -190,6 +198,24 @@ fn overcommit(tasks: Option<u32>, cpus_per_task: Option<u16>, min_cpus: Option<u
 
 fn apply(job: &mut JobDesc<'_>, decision: &Decision) {
     apply_request(job, decision);
+    apply_numbers(job, decision);
+    if let Some(features) = &decision.features {
+        job.set_features(Some(features));
+    }
+    if let Some(prefer) = &decision.prefer {
+        job.set_prefer(Some(prefer));
+    }
+    // An inherited one is gone: see `environment::clean`.
+    job.append_env(promise::VARIABLE, &decision.promise);
+    if decision.translated {
+        // `--gpus-per-node`: an srun inside would ask for GPUs again.
+        job.remove_env("SLURM_GPUS_PER_NODE");
+    }
+    add_note(job, &decision.note);
+}
+
+/// Sets nodes, tasks, CPUs and memory.
+pub(crate) fn apply_numbers(job: &mut JobDesc<'_>, decision: &Decision) {
     let set = |value: Option<u32>, set: &mut dyn FnMut(u32)| value.into_iter().for_each(set);
     set(decision.min_nodes, &mut |nodes| job.set_min_nodes(nodes));
     set(decision.max_nodes, &mut |nodes| job.set_max_nodes(nodes));
@@ -204,15 +230,6 @@ fn apply(job: &mut JobDesc<'_>, decision: &Decision) {
     if let Some(memory) = decision.memory {
         job.set_pn_min_memory(memory);
     }
-    if let Some(features) = &decision.features {
-        job.set_features(Some(features));
-    }
-    if let Some(prefer) = &decision.prefer {
-        job.set_prefer(Some(prefer));
-    }
-    // An inherited one is gone: see `environment::clean`.
-    job.append_env(promise::VARIABLE, &decision.promise);
-    add_note(job, &decision.note);
 }
 
 /// Replaces the request strings.
@@ -226,7 +243,7 @@ pub(crate) fn apply_request(job: &mut JobDesc<'_>, decision: &Decision) {
 }
 
 /// Appends our part to admin_comment.
-pub(crate) fn add_note(job: &mut JobDesc<'_>, note: &str) {
+fn add_note(job: &mut JobDesc<'_>, note: &str) {
     let comment = match job.admin_comment() {
         Some(comment) if !comment.is_empty() => Cow::Owned([&*comment, " ", note].concat()),
         _ => Cow::Borrowed(note),

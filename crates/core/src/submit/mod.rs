@@ -121,6 +121,10 @@ pub struct Decision {
     pub prefer: Option<String>,
     /// Leaves that the job takes at once, for [`Site::claim`].
     pub claims: Vec<(Option<String>, u64)>,
+    /// Other leaves would serve the request too.
+    pub flexible: bool,
+    /// The user asked for GPUs.
+    pub translated: bool,
     /// For `FLEXMIG_REQUEST` of a batch job, a [`Promise`](crate::promise::Promise).
     pub promise: String,
     /// For admin_comment.
@@ -257,6 +261,9 @@ fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
         (decision.features, decision.prefer) = (Some(features), Some(prefer));
     }
     decision.claims = claims(selection, choice, &demand);
+    decision.flexible =
+        choice.either.is_empty() && selection.candidates.iter().filter(|c| c.fits).nth(1).is_some();
+    decision.translated = case.asked.request.has_gpus();
     decision.promise = demand.promise();
     decision.note = note(case.asked, choice, &decision);
     decision.message = case
