@@ -101,6 +101,7 @@ impl TestJob {
             layout.max_cpus,
             layout.min_nodes,
             layout.max_nodes,
+            layout.time_limit,
         ] {
             fields.set(field, NO_VAL);
         }
@@ -124,6 +125,15 @@ impl TestJob {
         let rows = crate::layout::JobDescLayout::ROWS;
         let (_, row) = rows.iter().find(|(name, _)| *name == field).expect("a field of the table");
         self.fields.set_text(row[self.fields.slurm.release() as usize], Some(text.as_bytes()));
+        self
+    }
+
+    /// Sets a 32-bit number that plugins only read, by its name in slurm.h.
+    #[must_use]
+    pub fn with_number(self, field: &str, number: u32) -> Self {
+        let rows = crate::layout::JobDescLayout::ROWS;
+        let (_, row) = rows.iter().find(|(name, _)| *name == field).expect("a field of the table");
+        self.fields.set(row[self.fields.slurm.release() as usize], number);
         self
     }
 
