@@ -38,10 +38,11 @@ use flexmig_cluster::build_dir;
 use flexmig_cluster::stream::SEEDS;
 use report::Report;
 
-const USAGE: &str = "usage: scripts/bench [--quick] [filter] [submit] [stream] [start] [preload] \
-    [backfill] [transport] [allreduce]";
-const PARTS: [&str; 8] =
-    ["filter", "submit", "stream", "start", "preload", "backfill", "transport", "allreduce"];
+const USAGE: &str = "usage: scripts/bench [--quick] [filter] [select] [submit] [stream] [start] \
+    [preload] [backfill] [transport] [allreduce]";
+const PARTS: [&str; 9] = [
+    "filter", "select", "submit", "stream", "start", "preload", "backfill", "transport", "allreduce",
+];
 
 fn main() -> ExitCode {
     let mut quick = false;
