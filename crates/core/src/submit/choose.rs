@@ -76,6 +76,13 @@ impl<'a> Case<'a> {
         self.select(&self.terms).map_err(|no_fit| Rejection::no_fit(self, no_fit))
     }
 
+    /// As [`Case::selection`], with everything that a person may want to see of each candidate.
+    pub fn selection_in_full(&self) -> Result<Selection<'a>, Rejection> {
+        let mut selection = self.selection()?;
+        selection.weigh_all(&self.scope.kinds(), &self.supply());
+        Ok(selection)
+    }
+
     /// As [`Case::selection`], for other counts.
     pub fn select(&self, terms: &[Term<'a>]) -> Result<Selection<'a>, NoFit> {
         let rules = Rules { policy: &self.site.select, open: self.site.open, stays: self.stays() };

@@ -210,11 +210,12 @@ pub(super) fn rejection<'a>(
     match *problem {
         Problem::Span(who) => {
             let span = &case.site.span;
-            let (thing, flag, allowed) = match who {
-                Who::Partitions => ("in partition", "-p", &span.partitions),
-                Who::Accounts => ("for account", "-A", &span.accounts),
-                Who::Qos => ("with QOS", "-q", &span.qos),
+            let (thing, flags, allowed) = match who {
+                Who::Partitions => ("in partition", ("-p ", "Partition="), &span.partitions),
+                Who::Accounts => ("for account", ("-A ", "Account="), &span.accounts),
+                Who::Qos => ("with QOS", ("-q ", "QOS="), &span.qos),
             };
+            let flag = if case.asked.change { flags.1 } else { flags.0 };
             let allowed = allowed.as_deref().unwrap_or_default();
             Rejection::span(case.asked, thing, flag, allowed, &one_leaf(case, &demand))
         }

@@ -243,7 +243,7 @@ pub fn explain(site: &Site, slurm: &Dialect, job: &Job) -> Explanation {
     let Ok(Some(asked)) = asked(site, slurm, job, false) else { return explanation };
     asked.push_to(&mut explanation.request);
     let Ok(case) = Case::new(site, slurm, &scope, &asked, job) else { return explanation };
-    if let Ok(selection) = case.selection() {
+    if let Ok(selection) = case.selection_in_full() {
         // Where none can be had nothing is chosen.
         let chosen = case.choose(&selection).ok().map(|choice| choice.place);
         explanation.candidates = selection.explained(chosen.unwrap_or(usize::MAX));

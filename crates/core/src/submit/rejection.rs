@@ -304,7 +304,7 @@ impl Rejection {
         };
         let names = alternatives(&names);
         let why = format!("site policy allows more than one leaf only {thing} {names}");
-        denied(asked, why, format!("add {flag} {first}, or type {one_leaf}"))
+        denied(asked, why, format!("add {flag}{first}, or type {one_leaf}"))
     }
 }
 

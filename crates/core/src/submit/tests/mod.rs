@@ -2,6 +2,7 @@
 
 mod accepted;
 mod changed;
+mod free;
 mod rejected;
 
 use super::*;
