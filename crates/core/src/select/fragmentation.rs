@@ -1,6 +1,6 @@
 //! How broken up free leaves are, and how much taking some of them hurts.
 
-use super::{Kind, Part, Supply};
+use super::{Kind, Part};
 
 /// Fragmentation of one or more nodes, as sums over nodes.
 ///
@@ -36,20 +36,25 @@ impl Fragmentation {
 
 /// Harm of taking these leaves to what larger requests could still get: for each size of memory on
 /// offer, the share of the free leaves of at least this size that it takes, in thousandths, added up.
-/// Leaves that are large and rare weigh most.
-pub fn harm(parts: &[Part<'_>], kinds: &[&Kind], supply: &dyn Supply) -> u64 {
+/// Leaves that are large and rare weigh most. `stock` are the free leaves of each kind.
+pub fn harm(parts: &[Part<'_>], kinds: &[&Kind], stock: &[u64]) -> u64 {
+    let taken = |kind: &Kind| {
+        let same = parts.iter().filter(|part| part.kind == kind.name.as_deref());
+        same.map(|part| part.count).fold(0, u64::saturating_add)
+    };
+    let taken: Vec<u64> = kinds.iter().map(|kind| taken(kind)).collect();
     let mut sum = 0u64;
     for (place, size) in kinds.iter().enumerate() {
         let Some(memory) = size.memory_gb.filter(|_| size.offered) else { continue };
         if kinds[..place].iter().any(|kind| kind.offered && kind.memory_gb == Some(memory)) {
             continue;
         }
-        let (mut taken, mut stock) = (0u64, 0u64);
-        for kind in kinds.iter().filter(|kind| kind.memory_gb.is_some_and(|m| m >= memory)) {
-            stock = stock.saturating_add(supply.stock(kind));
-            let same = parts.iter().filter(|part| part.kind == kind.name.as_deref());
-            taken = same.map(|part| part.count).fold(taken, u64::saturating_add);
-        }
+        let total = |counts: &[u64]| {
+            let large = |kind: &Kind| kind.memory_gb.is_some_and(|gigabytes| gigabytes >= memory);
+            let of = kinds.iter().zip(counts).filter(|(kind, _)| large(kind));
+            of.map(|(_, count)| *count).fold(0, u64::saturating_add)
+        };
+        let (taken, stock) = (total(&taken), total(stock));
         let share = taken.saturating_mul(1000).checked_div(stock).unwrap_or(1000).min(1000);
         sum = sum.saturating_add(if taken == 0 { 0 } else { share });
     }

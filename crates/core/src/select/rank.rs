@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use super::{Candidate, How, Kind, Need, Rules, Selection, Supply, fragmentation};
 
-/// Fills in what depends on the nodes, and sorts: best first.
+/// Fills in what depends on the nodes, and sorts: best first. Harm and sockets cost most and are
+/// worked out only where they can decide.
 pub(super) fn rank(
     candidates: &mut [Candidate],
     kinds: &[&Kind],
@@ -12,29 +13,39 @@ pub(super) fn rank(
     need: &Need,
     supply: &dyn Supply,
 ) {
-    let alone = candidates.len() == 1;
     for candidate in candidates.iter_mut() {
         let parts = &candidate.parts;
         candidate.fits = supply.holding(parts, need) >= need.nodes.max(1);
         candidate.starts_now =
             if candidate.fits { supply.starts(parts, need) } else { Some(false) };
-        // With nothing to compare it with, only what is told about it matters.
-        if alone {
-            continue;
-        }
-        candidate.harm = fragmentation::harm(parts, kinds, supply);
-        candidate.one_socket = supply.one_socket(parts);
         if rules.stays && candidate.starts_now == Some(false) {
-            let queue = |kind: &&&Kind| {
+            let queue = |kind: &&Kind| {
                 let (waiting, all) = supply.queue(kind);
                 waiting.saturating_mul(1000).checked_div(all).unwrap_or(0)
             };
             let taken = |kind: &&&Kind| parts.iter().any(|part| part.kind == kind.name.as_deref());
-            candidate.queue =
-                kinds.iter().filter(taken).map(|kind| queue(&kind)).max().unwrap_or(0);
+            candidate.queue = kinds.iter().filter(taken).map(queue).max().unwrap_or(0);
+        }
+    }
+    let keys: Vec<_> = candidates.iter().map(first_key).collect();
+    let has_twin = |at: usize| keys.iter().enumerate().any(|(i, key)| i != at && *key == keys[at]);
+    let twins: Vec<usize> = (0..keys.len()).filter(|&at| has_twin(at)).collect();
+    if !twins.is_empty() {
+        let stock = stock(kinds, supply);
+        for at in twins {
+            weigh(&mut candidates[at], kinds, &stock, supply);
         }
     }
     candidates.sort_by(compare);
+}
+
+fn stock(kinds: &[&Kind], supply: &dyn Supply) -> Vec<u64> {
+    kinds.iter().map(|kind| supply.stock(kind)).collect()
+}
+
+fn weigh(candidate: &mut Candidate, kinds: &[&Kind], stock: &[u64], supply: &dyn Supply) {
+    candidate.harm = fragmentation::harm(&candidate.parts, kinds, stock);
+    candidate.one_socket = supply.one_socket(&candidate.parts);
 }
 
 /// The order of two candidates.
@@ -46,22 +57,27 @@ pub(super) fn compare(a: &Candidate, b: &Candidate) -> Ordering {
     now(a).cmp(&now(b)).then_with(|| static_key(a).cmp(&static_key(b)))
 }
 
+/// What depends on the request alone.
+fn first_key(candidate: &Candidate) -> impl Ord + use<> {
+    let Candidate { substitute, equal, waste, leaves, .. } = *candidate;
+    (substitute, !equal, waste.compute, waste.memory_gb, leaves)
+}
+
 /// What does not depend on what is free, but for harm.
 pub(super) fn static_key<'c>(candidate: &'c Candidate) -> impl Ord + use<'c> {
-    let Candidate { substitute, equal, waste, leaves, harm, one_socket, variant, .. } = candidate;
-    (
-        *substitute,
-        !equal,
-        (waste.compute, waste.memory_gb),
-        *leaves,
-        *harm,
-        *one_socket != Some(true),
-        *variant,
-        &candidate.places,
-    )
+    let Candidate { harm, one_socket, variant, places, .. } = candidate;
+    (first_key(candidate), *harm, *one_socket != Some(true), *variant, places)
 }
 
 impl Selection<'_> {
+    /// Works out harm and sockets of all candidates, for people; the order stays.
+    pub fn weigh_all(&mut self, kinds: &[&Kind], supply: &dyn Supply) {
+        let stock = stock(kinds, supply);
+        for candidate in &mut self.candidates {
+            weigh(candidate, kinds, &stock, supply);
+        }
+    }
+
     /// The best candidate that would come before this one if everything were free.
     pub fn passed_over(&self, chosen: usize) -> Option<&Candidate<'_>> {
         let candidate = self.candidates.get(chosen)?;
