@@ -40,8 +40,11 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<(), String> {
         else {
             continue;
         };
+        // The library calls a function `error` of its own. libc has one too, which stands first in
+        // a process that loads the library late, and which ends the process: hence deep binding.
+        let flags = libc::RTLD_NOW | libc::RTLD_GLOBAL | libc::RTLD_DEEPBIND;
         // SAFETY: Slurm's own library, whose constructors are made to be run; it stays loaded.
-        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+        let handle = unsafe { libc::dlopen(name.as_ptr(), flags) };
         if !handle.is_null() {
             return Ok(());
         }
