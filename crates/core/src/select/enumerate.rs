@@ -1,7 +1,7 @@
 //! The sets of leaves that serve a request, and what each takes above what was asked.
 
 use super::rank::static_key;
-use super::{Candidate, How, Kind, Need, Part, Rules, Supply, Unit, Waste};
+use super::{Candidate, How, Kind, Need, Part, Parts, Rules, Supply, Unit, Waste};
 use crate::policy::Compose;
 use crate::profile::Profile;
 use crate::request::{Term, Want};
@@ -43,21 +43,6 @@ pub enum WhyNot {
     MixedOff,
 }
 
-/// Leaves that serve one term.
-#[derive(Clone)]
-struct Alternative<'k> {
-    parts: Vec<Part<'k>>,
-    how: How,
-    substitute: bool,
-    equal: bool,
-    variant: bool,
-    /// Above what was asked; `None` where it cannot be told.
-    sms: Option<u64>,
-    slices: Option<u64>,
-    memory_gb: u64,
-    places: Vec<u16>,
-}
-
 /// All candidates, without what depends on free leaves.
 pub(super) fn candidates<'k>(
     kinds: &[&'k Kind],
@@ -66,110 +51,109 @@ pub(super) fn candidates<'k>(
     need: &Need,
     supply: &dyn Supply,
 ) -> Result<Vec<Candidate<'k>>, NoFit> {
-    let mut all = Vec::with_capacity(terms.len());
-    for (place, term) in terms.iter().enumerate() {
+    let alternatives = |place: usize, term| {
         let set = Set { kinds, term, rules };
         let mut found = set.alternatives(supply).map_err(|why| NoFit { term: place, why })?;
         keep_thrifty(&mut found, rules, need);
-        all.push(found);
+        Ok(found)
+    };
+    if let [term] = terms {
+        let mut found = alternatives(0, term)?;
+        set_unit(&mut [&mut found]);
+        return Ok(found);
     }
+    let all = terms.iter().enumerate().map(|(place, term)| alternatives(place, term));
+    let mut all = all.collect::<Result<Vec<_>, NoFit>>()?;
+    set_unit(&mut all.iter_mut().collect::<Vec<_>>());
     Ok(combined(all))
 }
 
 /// Leaves out what takes more slices than policy lets a job waste. The least wasteful stay: the
 /// limit never makes a request impossible.
-fn keep_thrifty(found: &mut Vec<Alternative>, rules: &Rules, need: &Need) {
+fn keep_thrifty(found: &mut Vec<Candidate>, rules: &Rules, need: &Need) {
     let Some(limit) = rules.policy.max_waste else { return };
-    let waste = |alternative: &Alternative| alternative.slices.unwrap_or(0);
+    let waste = |candidate: &Candidate| candidate.slices.unwrap_or(0);
     let least = found.iter().map(waste).min().unwrap_or(0);
     let per_job = need.times.saturating_mul(need.nodes.max(1));
-    found.retain(|alternative| {
-        let slices = waste(alternative);
+    found.retain(|candidate| {
+        let slices = waste(candidate);
         slices == least || slices.saturating_mul(per_job) <= limit
     });
 }
 
-/// Every choice of one alternative per term, each type once.
-fn combined(mut terms: Vec<Vec<Alternative>>) -> Vec<Candidate> {
-    let whole = |terms: &[Vec<Alternative>], of: fn(&Alternative) -> Option<u64>| {
-        terms.iter().flatten().all(|alternative| of(alternative).is_some())
+/// Counts compute in one unit: SMs if all of them have some, else slices.
+fn set_unit(terms: &mut [&mut Vec<Candidate>]) {
+    let all = |of: fn(&Candidate) -> Option<u64>| {
+        terms.iter().flat_map(|term| term.iter()).all(|candidate| of(candidate).is_some())
     };
-    let unit = if whole(&terms, |a| a.sms) {
+    let unit = if all(|candidate| candidate.sms) {
         Unit::Sms
-    } else if whole(&terms, |a| a.slices) {
+    } else if all(|candidate| candidate.slices) {
         Unit::Slices
     } else {
         Unit::Unknown
     };
-    let Some(first) = terms.first_mut().map(std::mem::take) else { return Vec::new() };
-    let mut found: Vec<Candidate> = first.into_iter().map(|a| candidate(a, unit)).collect();
-    for term in terms.into_iter().skip(1) {
+    for candidate in terms.iter_mut().flat_map(|term| term.iter_mut()) {
+        let compute = match unit {
+            Unit::Sms => candidate.sms,
+            Unit::Slices => candidate.slices,
+            Unit::Unknown => None,
+        };
+        candidate.waste.compute = compute.unwrap_or(0);
+        candidate.waste.slices = candidate.slices.unwrap_or(0);
+        candidate.waste.unit = unit;
+    }
+}
+
+/// Every choice of one alternative per term, each type once.
+fn combined(terms: Vec<Vec<Candidate>>) -> Vec<Candidate> {
+    let mut terms = terms.into_iter();
+    let mut found = terms.next().unwrap_or_default();
+    for term in terms {
         // What comes out on top must not depend on the order of terms with many alternatives.
         if found.len().saturating_mul(term.len()) > MOST {
             found.sort_by(|a, b| static_key(a).cmp(&static_key(b)));
             found.truncate((MOST / term.len()).max(1));
         }
-        let next = found.iter().flat_map(|candidate| {
-            term.iter().map(move |alternative| candidate.with(alternative, unit))
-        });
+        let next = found
+            .iter()
+            .flat_map(|candidate| term.iter().map(move |alternative| candidate.with(alternative)));
         found = next.take(MOST).collect();
     }
     found
 }
 
-fn candidate(alternative: Alternative, unit: Unit) -> Candidate {
-    let waste = waste(&alternative, unit);
-    let Alternative { parts, how, substitute, equal, variant, places, .. } = alternative;
-    let leaves = parts.iter().map(|part| part.count).fold(0, u64::saturating_add);
-    Candidate {
-        parts,
-        how,
-        fits: false,
-        starts_now: None,
-        substitute,
-        queue: 0,
-        equal,
-        waste,
-        leaves,
-        harm: 0,
-        one_socket: None,
-        variant,
-        places,
-    }
-}
-
-fn waste(alternative: &Alternative, unit: Unit) -> Waste {
-    let compute = match unit {
-        Unit::Sms => alternative.sms,
-        Unit::Slices => alternative.slices,
-        Unit::Unknown => None,
-    };
-    Waste {
-        compute: compute.unwrap_or(0),
-        unit,
-        memory_gb: alternative.memory_gb,
-        slices: alternative.slices.unwrap_or(0),
-    }
-}
-
 impl<'k> Candidate<'k> {
-    /// With the leaves of a further term.
-    fn with(&self, other: &Alternative<'k>, unit: Unit) -> Candidate<'k> {
-        let mut both = self.clone();
-        for (part, place) in other.parts.iter().zip(&other.places) {
-            both.leaves = both.leaves.saturating_add(part.count);
-            match both.parts.iter_mut().find(|known| known.kind == part.kind) {
-                Some(known) => known.count = known.count.saturating_add(part.count),
-                None => {
-                    both.parts.push(*part);
-                    both.places.push(*place);
-                }
-            }
+    /// Leaves of one type that waste nothing.
+    fn of(kind: Option<&'k str>, count: u64, place: usize, how: How) -> Candidate<'k> {
+        Candidate {
+            parts: Parts::one(kind, count),
+            how,
+            fits: false,
+            starts_now: None,
+            substitute: false,
+            queue: 0,
+            equal: true,
+            waste: Waste::default(),
+            leaves: count,
+            harm: 0,
+            one_socket: None,
+            sms: Some(0),
+            slices: Some(0),
+            variant: false,
+            place: u16::try_from(place).unwrap_or(u16::MAX),
         }
-        let more = waste(other, unit);
-        both.waste.compute = both.waste.compute.saturating_add(more.compute);
-        both.waste.memory_gb = both.waste.memory_gb.saturating_add(more.memory_gb);
-        both.waste.slices = both.waste.slices.saturating_add(more.slices);
+    }
+
+    /// With the leaves of a further term.
+    fn with(&self, other: &Candidate<'k>) -> Candidate<'k> {
+        let mut both = self.clone();
+        other.parts.iter().for_each(|part| both.parts.add(*part));
+        both.leaves = both.leaves.saturating_add(other.leaves);
+        let (waste, more) = (&mut both.waste, &other.waste);
+        waste.compute = waste.compute.saturating_add(more.compute);
+        waste.memory_gb = waste.memory_gb.saturating_add(more.memory_gb);
+        waste.slices = waste.slices.saturating_add(more.slices);
         both.substitute |= other.substitute;
         both.variant |= other.variant;
         both.equal &= other.equal;
@@ -185,7 +169,7 @@ struct Set<'s, 'k> {
 }
 
 impl<'k> Set<'_, 'k> {
-    fn alternatives(&self, supply: &dyn Supply) -> Result<Vec<Alternative<'k>>, WhyNot> {
+    fn alternatives(&self, supply: &dyn Supply) -> Result<Vec<Candidate<'k>>, WhyNot> {
         let (term, kinds) = (self.term, self.kinds);
         if kinds.is_empty() {
             return match term.want() {
@@ -243,36 +227,21 @@ impl<'k> Set<'_, 'k> {
     }
 
     /// The term as it is, for types that are not known.
-    fn unknown(&self, how: How) -> Alternative<'k> {
-        Alternative {
-            parts: vec![Part { kind: self.term.kind, count: self.term.count }],
-            how,
-            substitute: false,
-            equal: true,
-            variant: false,
-            sms: Some(0),
-            slices: Some(0),
-            memory_gb: 0,
-            places: vec![u16::MAX],
-        }
+    fn unknown(&self, how: How) -> Candidate<'k> {
+        Candidate::of(self.term.kind, self.term.count, usize::MAX, how)
     }
 
     /// So many leaves of one type, which waste nothing.
-    fn of(&self, place: usize, count: u64, how: How) -> Alternative<'k> {
-        let kind = self.kinds[place].name.as_deref();
-        Alternative {
-            parts: vec![Part { kind, count }],
-            places: vec![u16::try_from(place).unwrap_or(u16::MAX)],
-            ..self.unknown(how)
-        }
+    fn of(&self, place: usize, count: u64, how: How) -> Candidate<'k> {
+        Candidate::of(self.kinds[place].name.as_deref(), count, place, how)
     }
 
-    fn exactly(&self, place: usize, how: How) -> Alternative<'k> {
+    fn exactly(&self, place: usize, how: How) -> Candidate<'k> {
         self.of(place, self.term.count, how)
     }
 
     /// `flexmig:N`: so many leaves of any one type; the smallest wastes nothing.
-    fn any(&self) -> Result<Vec<Alternative<'k>>, WhyNot> {
+    fn any(&self) -> Result<Vec<Candidate<'k>>, WhyNot> {
         if self.kinds.iter().all(|kind| kind.name.is_none()) {
             return Ok(vec![self.exactly(0, How::Untyped)]);
         }
@@ -294,17 +263,17 @@ impl<'k> Set<'_, 'k> {
             Some(mine?.saturating_sub(base?).saturating_mul(count))
         };
         let memory = |kind: &Kind| kind.memory_gb.map(u64::from);
-        let alternative = |&(place, kind): &(usize, &Kind)| Alternative {
+        let alternative = |&(place, kind): &(usize, &Kind)| Candidate {
             sms: above(kind.sms(), smallest.sms()),
             slices: above(kind.slices(), smallest.slices()),
-            memory_gb: above(memory(kind), memory(smallest)).unwrap_or(0),
+            waste: memory_waste(above(memory(kind), memory(smallest))),
             ..self.exactly(place, How::Any)
         };
         Ok(sized.iter().map(alternative).collect())
     }
 
     /// `flexmig:20gb:N`: so many leaves of a type with enough memory.
-    fn memory(&self, gigabytes: u16) -> Result<Vec<Alternative<'k>>, WhyNot> {
+    fn memory(&self, gigabytes: u16) -> Result<Vec<Candidate<'k>>, WhyNot> {
         let enough: Vec<(usize, &Kind)> = self
             .offered()
             .filter(|(_, kind)| kind.memory_gb.is_some_and(|memory| memory >= gigabytes))
@@ -324,21 +293,21 @@ impl<'k> Set<'_, 'k> {
         let above = |mine: Option<u64>, base: Option<u64>| {
             Some(mine?.saturating_sub(base?).saturating_mul(count))
         };
-        let alternative = |&(place, kind): &(usize, &Kind)| Alternative {
+        let alternative = |&(place, kind): &(usize, &Kind)| Candidate {
             sms: above(kind.sms(), sms),
             slices: above(kind.slices(), slices),
-            memory_gb: above(kind.memory_gb.map(u64::from), Some(gigabytes.into())).unwrap_or(0),
+            waste: memory_waste(above(kind.memory_gb.map(u64::from), Some(gigabytes.into()))),
             ..self.exactly(place, How::Memory)
         };
         Ok(enough.iter().map(alternative).collect())
     }
 
     /// `flexmig:1g.10gb:N` where no type has this name: those of this shape, else composed.
-    fn profile(&self, profile: &Profile) -> Result<Vec<Alternative<'k>>, WhyNot> {
+    fn profile(&self, profile: &Profile) -> Result<Vec<Candidate<'k>>, WhyNot> {
         let same = |kind: &Kind| kind.profile == Some(*profile);
         let shapes = self.offered().filter(|(_, kind)| same(kind));
         let found: Vec<_> = shapes
-            .map(|(place, kind)| Alternative {
+            .map(|(place, kind)| Candidate {
                 variant: !kind.profile.is_some_and(|known| known.same_name(profile)),
                 ..self.exactly(place, How::Shape)
             })
@@ -364,7 +333,7 @@ impl<'k> Set<'_, 'k> {
     }
 
     /// In place of a profile: as many slices of other shapes.
-    fn composed(&self, profile: &Profile) -> Vec<Alternative<'k>> {
+    fn composed(&self, profile: &Profile) -> Vec<Candidate<'k>> {
         let mut found = self.slices(profile.compute, Some(*profile));
         for alternative in &mut found {
             (alternative.how, alternative.substitute) = (How::Composed, true);
@@ -374,7 +343,7 @@ impl<'k> Set<'_, 'k> {
 
     /// N times so many slices, each from one leaf or from several of one type. In place of a
     /// profile: without the leaves of that shape, and memory above the profile's is waste.
-    fn slices(&self, slices: u8, instead_of: Option<Profile>) -> Vec<Alternative<'k>> {
+    fn slices(&self, slices: u8, instead_of: Option<Profile>) -> Vec<Candidate<'k>> {
         let asked = u64::from(slices);
         let alternative = |(place, kind): (usize, &'k Kind)| {
             let each = kind.slices().filter(|_| instead_of != kind.profile || instead_of.is_none());
@@ -386,10 +355,10 @@ impl<'k> Set<'_, 'k> {
             };
             let asked_sms = kind.model.and_then(|model| model.sms_of_slices(slices));
             let asked_memory = instead_of.map(|profile| u64::from(profile.memory_gb));
-            Some(Alternative {
+            Some(Candidate {
                 sms: above(kind.sms(), asked_sms.map(u64::from)),
                 slices: above(Some(each), Some(asked)),
-                memory_gb: above(kind.memory_gb.map(u64::from), asked_memory).unwrap_or(0),
+                waste: memory_waste(above(kind.memory_gb.map(u64::from), asked_memory)),
                 ..self.of(place, count, How::Slices)
             })
         };
@@ -397,7 +366,7 @@ impl<'k> Set<'_, 'k> {
     }
 
     /// `flexmig:mixed:N`: N slices of one profile or of several, as single nodes have them.
-    fn mixed(&self, supply: &dyn Supply) -> Result<Vec<Alternative<'k>>, WhyNot> {
+    fn mixed(&self, supply: &dyn Supply) -> Result<Vec<Candidate<'k>>, WhyNot> {
         let mut sizes: Vec<(usize, u64)> = self
             .offered()
             .filter_map(|(place, kind)| Some((place, kind.slices().filter(|&s| s > 0)?)))
@@ -413,7 +382,7 @@ impl<'k> Set<'_, 'k> {
         nodes.truncate(MOST_NODES);
         // And as if leaves of every type were there.
         nodes.push(vec![u64::MAX; self.kinds.len()]);
-        let mut found: Vec<Alternative> = Vec::new();
+        let mut found: Vec<Candidate> = Vec::new();
         for node in &nodes {
             // Without the largest types smaller leaves are used more.
             for largest in 0..sizes.len() {
@@ -430,7 +399,7 @@ impl<'k> Set<'_, 'k> {
     }
 
     /// Leaves of several types, as (place, count).
-    fn of_several(&self, counts: &[(usize, u64)]) -> Alternative<'k> {
+    fn of_several(&self, counts: &[(usize, u64)]) -> Candidate<'k> {
         let asked = self.term.count;
         let total = |of: &dyn Fn(&Kind) -> Option<u64>| {
             let sum = counts
@@ -441,21 +410,24 @@ impl<'k> Set<'_, 'k> {
         let single = |kind: &Kind| kind.model?.sms_of_slices(1).map(u64::from);
         // Slices have no size of their own: they are weighed as one-slice leaves.
         let asked_sms = self.kinds[counts[0].0].model.and(single(self.kinds[counts[0].0]));
-        let parts = |&(place, count): &(usize, u64)| Part {
-            kind: self.kinds[place].name.as_deref(),
-            count,
-        };
-        Alternative {
-            parts: counts.iter().map(parts).collect(),
-            places: counts.iter().map(|&(p, _)| u16::try_from(p).unwrap_or(u16::MAX)).collect(),
+        let mut candidate = self.of(counts[0].0, counts[0].1, How::Mixed);
+        for &(place, count) in &counts[1..] {
+            candidate.parts.add(Part { kind: self.kinds[place].name.as_deref(), count });
+            candidate.leaves = candidate.leaves.saturating_add(count);
+        }
+        Candidate {
             equal: counts.len() == 1,
             sms: total(&Kind::sms)
                 .zip(asked_sms)
                 .map(|(sms, one)| sms.saturating_sub(one.saturating_mul(asked))),
             slices: total(&Kind::slices).map(|slices| slices.saturating_sub(asked)),
-            ..self.unknown(How::Mixed)
+            ..candidate
         }
     }
+}
+
+fn memory_waste(gigabytes: Option<u64>) -> Waste {
+    Waste { memory_gb: gigabytes.unwrap_or(0), ..Waste::default() }
 }
 
 /// Leaves of a node that make so many slices, few and with little above: as many of each size as

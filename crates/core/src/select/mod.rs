@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `kind` | a type of leaves: its profile, memory, SMs |
 //! | `supply` | what there is, as far as selection asks |
+//! | `parts` | the leaves of a candidate |
 //! | `enumerate` | the sets of leaves that serve a request |
 //! | `rank` | their order |
 //! | `words` | why, for people |
@@ -31,6 +32,7 @@ mod enumerate;
 pub mod fragmentation;
 pub mod index;
 mod kind;
+mod parts;
 mod rank;
 mod supply;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod words;
 
 pub use enumerate::{NoFit, WhyNot};
 pub use kind::Kind;
+pub use parts::Parts;
 pub use supply::{Need, Supply};
 
 use crate::policy::Select;
@@ -56,7 +59,7 @@ pub struct Rules<'p> {
 }
 
 /// Leaves of one type, per node or per task as the request counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part<'k> {
     /// Type as slurm.conf spells it; `None` where leaves have no type.
     pub kind: Option<&'k str>,
@@ -115,8 +118,8 @@ pub struct Waste {
 /// One set of leaves that serves the request, and its score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate<'k> {
-    /// Types and counts, each type once; per node, or per task.
-    pub parts: Vec<Part<'k>>,
+    /// Its leaves, per node or per task.
+    pub parts: Parts<'k>,
     /// How it serves the request (its first term).
     pub how: How,
     /// Enough nodes hold it, whatever runs on them.
@@ -137,10 +140,13 @@ pub struct Candidate<'k> {
     pub harm: u64,
     /// The leaves can lie under one socket of a node; `None` where no layout file tells.
     pub one_socket: Option<bool>,
+    /// SMs and slices above what was asked; `None` where it cannot be told.
+    sms: Option<u64>,
+    slices: Option<u64>,
     /// Another suffix than the name that was asked for.
     variant: bool,
-    /// Position of its types in the order of kinds.
-    places: Vec<u16>,
+    /// Position of its first type in the order of kinds.
+    place: u16,
 }
 
 /// All candidates of a request, best first.

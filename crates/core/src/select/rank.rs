@@ -27,13 +27,14 @@ pub(super) fn rank(
             candidate.queue = kinds.iter().filter(taken).map(queue).max().unwrap_or(0);
         }
     }
-    let keys: Vec<_> = candidates.iter().map(first_key).collect();
-    let has_twin = |at: usize| keys.iter().enumerate().any(|(i, key)| i != at && *key == keys[at]);
-    let twins: Vec<usize> = (0..keys.len()).filter(|&at| has_twin(at)).collect();
-    if !twins.is_empty() {
-        let stock = stock(kinds, supply);
-        for at in twins {
-            weigh(&mut candidates[at], kinds, &stock, supply);
+    let mut known_stock: Option<Vec<u64>> = None;
+    for at in 0..candidates.len() {
+        let key = first_key(&candidates[at]);
+        let twin =
+            |(other, candidate): (usize, &Candidate)| other != at && first_key(candidate) == key;
+        if candidates.iter().enumerate().any(twin) {
+            let stock = known_stock.get_or_insert_with(|| stock(kinds, supply));
+            weigh(&mut candidates[at], kinds, stock, supply);
         }
     }
     candidates.sort_by(compare);
@@ -65,8 +66,8 @@ fn first_key(candidate: &Candidate) -> impl Ord + use<> {
 
 /// What does not depend on what is free, but for harm.
 pub(super) fn static_key<'c>(candidate: &'c Candidate) -> impl Ord + use<'c> {
-    let Candidate { harm, one_socket, variant, places, .. } = candidate;
-    (first_key(candidate), *harm, *one_socket != Some(true), *variant, places)
+    let Candidate { harm, one_socket, variant, place, parts, .. } = candidate;
+    (first_key(candidate), *harm, *one_socket != Some(true), *variant, *place, &parts[..])
 }
 
 impl Selection<'_> {

@@ -175,7 +175,7 @@ impl<'a> Case<'a> {
 
     /// A candidate as it is.
     pub fn typed(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {
-        let parts = selection.candidates[place].parts.clone();
+        let parts = selection.candidates[place].parts.to_vec();
         Choice { parts, why: selection.why(place), either: Vec::new(), place }
     }
 
@@ -188,6 +188,10 @@ impl<'a> Case<'a> {
             return Vec::new();
         }
         let chosen = &selection.candidates[place];
+        // Where no feature tells the types there is nothing to look for, as on most clusters.
+        if chosen.parts[0].kind.and_then(|kind| self.scope.feature(kind)).is_none() {
+            return Vec::new();
+        }
         let mut alike: Vec<&Candidate> = Vec::new();
         for candidate in &selection.candidates {
             let single = candidate.parts.len() == 1 && !candidate.substitute;
