@@ -32,6 +32,9 @@ const RETRY: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Refreshes with jobs after a flexible job was accepted: until then the controller has it.
 const LOOKS: u32 = 3;
+/// Time after which the jobs are asked for in any case: a controller that takes over has seen no
+/// submits.
+const JOBS: Duration = Duration::from_secs(60);
 
 static VIEW: ArcSwapOption<ClusterView> = ArcSwapOption::const_empty();
 static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
@@ -126,15 +129,26 @@ fn watch(mut files: Files, mut refresher: Option<Refresher>, stop: &AtomicBool) 
             fence("settings", (), || {
                 if files.read_again() {
                     let view = refresher.as_mut().and_then(|r| r.files_changed(files.policy()));
-                    settings::publish(files.site(view.as_deref()));
+                    let site = files.site(view.as_deref());
+                    if !stop.load(Ordering::Acquire) {
+                        settings::publish(site);
+                    }
                 }
             });
             next_files = Instant::now() + FILES;
         }
-        if let Some(refresher) = &mut refresher {
+        if let Some(refresher) = refresher.as_mut().filter(|refresher| refresher.is_due()) {
+            // Before the look: should it panic, the next one is not at once.
+            refresher.next = period(files.policy()).map(|period| Instant::now() + period);
             fence("view", (), || refresher.look(&files, stop));
         }
     }
+}
+
+/// Time between two looks; `None`: none is wanted.
+fn period(policy: &Policy) -> Option<Duration> {
+    let seconds = policy.select.refresh;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// Looks at the cluster when it is time.
@@ -149,6 +163,8 @@ struct Refresher {
     trouble: Trouble,
     /// The last look saw a waiting job whose composition could change.
     flexible: bool,
+    /// When the jobs were last asked for.
+    jobs: Instant,
     /// Nonsense that has been logged.
     findings: Vec<String>,
 }
@@ -175,6 +191,7 @@ impl Refresher {
             started: now,
             trouble: Trouble::None,
             flexible: false,
+            jobs: now,
             findings: Vec::new(),
         }
     }
@@ -189,31 +206,23 @@ impl Refresher {
         self.view.clone()
     }
 
+    fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| next <= Instant::now())
+    }
+
+    /// One look, if policy wants any.
     fn look(&mut self, files: &Files, stop: &AtomicBool) {
-        let now = Instant::now();
-        if self.next.is_none_or(|next| next > now) {
-            return;
-        }
-        let period = Duration::from_secs(files.policy().select.refresh.into());
-        if period.is_zero() {
-            self.next = None;
-            return;
-        }
-        // Before the look: should it panic, the next one is not at once.
-        self.next = Some(now + period);
+        let Some(period) = period(files.policy()) else { return };
         match self.take(files) {
+            Ok(_) if stop.load(Ordering::Acquire) => {}
             Ok((cluster, view)) => {
-                if stop.load(Ordering::Acquire) {
-                    return;
-                }
                 self.well(cluster, Arc::new(view), files);
                 self.wait = RETRY;
-                self.next = Some(now + period);
             }
             Err(error) => {
                 self.failed(&error, files.policy());
                 self.next = Some(Instant::now() + self.wait.min(period));
-                self.wait = (self.wait * 2).min(period.max(RETRY));
+                self.wait = (self.wait * 2).min(period);
             }
         }
     }
@@ -221,8 +230,11 @@ impl Refresher {
     fn take(&mut self, files: &Files) -> Result<(Cluster, ClusterView), Failure> {
         let cluster = Cluster::of_process()?;
         let wanted = JOBS_WANTED.load(Ordering::Relaxed);
-        let view =
-            flexmig_cluster_view::take(cluster, files.for_view(), self.flexible || wanted > 0)?;
+        let with_jobs = self.flexible || wanted > 0 || self.jobs.elapsed() >= JOBS;
+        let view = flexmig_cluster_view::take(cluster, files.for_view(), with_jobs)?;
+        if with_jobs {
+            self.jobs = Instant::now();
+        }
         // A submit meanwhile has set it anew, and then it is a look too many.
         let one_less = wanted.saturating_sub(1);
         let _ =
@@ -259,12 +271,14 @@ impl Refresher {
 
     /// Says so, once per change of state.
     fn failed(&mut self, error: &Failure, policy: &Policy) {
+        // The one that answers next may be this process, which did not before.
+        want_jobs();
         let (age, limit) = (self.age().as_secs(), policy.select.max_age);
         let too_old = age > limit.into();
         if too_old && self.trouble != Trouble::TooOld {
             log::error(format_args!(
-                "view: {error}: nothing is known of free leaves for {age} s ([select] max_age = \
-                 {limit}): requests are resolved from policy alone until the controller answers"
+                "view: {error}: none for {age} s, and [select] max_age = {limit}: requests are \
+                 resolved from policy alone until the controller answers"
             ));
             self.trouble = Trouble::TooOld;
         } else if self.trouble == Trouble::None && self.view.is_some() {
