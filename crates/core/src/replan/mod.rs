@@ -28,6 +28,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::note::Note;
 use crate::policy::{Compose, Policy};
+use crate::request;
 use crate::slurm_conf::SlurmConf;
 use crate::submit::{self, Dialect, Site};
 use crate::view::{ClusterView, JobState, JobView};
@@ -250,7 +251,7 @@ impl Context<'_> {
         let demand = current.demand(job);
         let Some(own) = nodes.of(job) else { return Found::Waits };
         // A request of others' GRES is not looked into, so whether it starts is not known.
-        let alone = job.tres_per_task.is_empty()
+        let alone = !request::mentions(job.tres_per_task.as_bytes())
             && job.tres_per_node.split(',').filter(|entry| !entry.is_empty()).count()
                 == parts.len();
         let start = own.start(&parts, &demand).filter(|_| alone);
@@ -328,7 +329,7 @@ const BACK: &str = "first-choice";
 /// chosen.
 fn may_move(job: &JobView, note: &Note, current: &Shape, settings: &Settings) -> bool {
     (note.req != note.got || settings.compose == Compose::Busy)
-        && job.tres_per_task.is_empty()
+        && !request::mentions(job.tres_per_task.as_bytes())
         && current.got() == note.got
         && current.parts().is_some_and(|parts| parts.iter().all(|part| part.kind.is_some()))
 }
