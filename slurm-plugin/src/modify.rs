@@ -25,7 +25,7 @@ pub fn modify(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
     let version = slurm.version();
     let dialect = dialect(slurm, &version);
-    let answer = Fields::read(job).with(|fields| decide_change(&site, &dialect, fields));
+    let answer = Fields::read(slurm, job).with(|fields| decide_change(&site, &dialect, fields));
     match answer {
         Ok(None) => SLURM_SUCCESS,
         Ok(Some(decision)) => {

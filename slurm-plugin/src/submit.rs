@@ -24,7 +24,7 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
     let version = slurm.version();
     let dialect = dialect(slurm, &version);
-    let answer = Fields::read(job).with(|fields| decide(&site, &dialect, fields));
+    let answer = Fields::read(slurm, job).with(|fields| decide(&site, &dialect, fields));
     match answer {
         Ok(None) => SLURM_SUCCESS,
         Ok(Some(decision)) => {
@@ -95,7 +95,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads them.
-    pub fn read(job: &'a JobDesc<'_>) -> Fields<'a> {
+    pub fn read(slurm: Slurm, job: &'a JobDesc<'_>) -> Fields<'a> {
         let (num_tasks, cpus_per_task, min_cpus) =
             (job.num_tasks(), job.cpus_per_task(), job.min_cpus());
         let numbers = Job {
@@ -118,6 +118,7 @@ impl<'a> Fields<'a> {
             narrowed: is_narrowed(job),
             per_gpu: per_gpu(job),
             overcommit: overcommit(num_tasks, cpus_per_task, min_cpus),
+            repeats: repeats(slurm, job),
             batch: job.is_batch(),
             ..Job::default()
         };
@@ -161,6 +162,23 @@ impl<'a> Fields<'a> {
 fn is_narrowed(job: &JobDesc<'_>) -> bool {
     let names = [job.req_nodes(), job.exc_nodes(), job.features(), job.reservation()];
     names.iter().flatten().any(|names| !names.is_empty())
+}
+
+/// Whether the client is an srun that keeps to what was typed. From these releases on it takes over
+/// what slurmctld answers (`src/srun/allocate.c`, `src/srun/srun_job.c`).
+fn repeats(slurm: Slurm, job: &JobDesc<'_>) -> bool {
+    let told = if job.tres_per_task().is_some_and(|text| request::mentions(text.as_bytes())) {
+        Release::V25_05
+    } else {
+        Release::V23_02
+    };
+    slurm.release() < told && job.submit_line().is_some_and(|line| is_srun(&line))
+}
+
+/// Whether the client is srun, by the first word of its command line.
+fn is_srun(line: &str) -> bool {
+    let command = line.split_ascii_whitespace().next().unwrap_or_default();
+    command.rsplit('/').next() == Some("srun")
 }
 
 /// The option that counts something per GPU, if there is one.
@@ -272,6 +290,12 @@ mod tests {
         assert_eq!(named_nodes("n[1-3],n2"), Some(3));
         assert_eq!(named_nodes("n[1-"), None);
         assert_eq!(named_nodes(""), None);
+    }
+
+    #[test]
+    fn srun_is_known_by_its_command_line() {
+        assert!(is_srun("srun -n4 ./a") && is_srun("/opt/slurm/bin/srun ./a"));
+        assert!(!is_srun("salloc srun ./a") && !is_srun("") && !is_srun("/opt/srun/bin/salloc"));
     }
 
     #[test]

@@ -100,6 +100,8 @@ impl JobDesc<'_> {
         req_nodes;
         /// `--reservation`.
         reservation;
+        /// The command line of the client, `srun -n4 ./a`.
+        submit_line;
         /// `--tres-bind` and `--gpu-bind`.
         tres_bind / set_tres_bind;
         /// `--gpus` and the like.

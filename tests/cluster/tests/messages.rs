@@ -73,7 +73,7 @@ const REJECTED: &[(&str, &str)] = &[
     ),
     (
         "-p mixed --gres=flexmig:3",
-        "--gres=flexmig:3: no node of partition mixed has 3 leaves of 1g.10gb: type at most --gres=flexmig:1g.10gb:2",
+        "--gres=flexmig:3: no node of partition mixed has 3 leaves of one type: type at most --gres=flexmig:1g.10gb:2, or add -p small",
     ),
     (
         "-p mixed --gres=flexmig:3g.40gb:2",
@@ -84,16 +84,12 @@ const REJECTED: &[(&str, &str)] = &[
         "--gres=flexmig:1: partition cpu has no leaves: add -p small or mixed",
     ),
     (
-        "--gres=flexmig:3g.40gb:1",
-        "--gres=flexmig:3g.40gb:1: partition small has no leaves of 3g.40gb, and composing one of smaller leaves is not possible yet: type --gres=flexmig:1g.10gb:1",
+        "--gres=flexmig:7g.99gb:3",
+        "--gres=flexmig:7g.99gb:3: no node of partition small has leaves for 21 slices: type at most -N 2 --gres=flexmig:7g.99gb:2",
     ),
     (
-        "--gres=flexmig:7g.99gb:1",
-        "--gres=flexmig:7g.99gb:1: partition small has no leaves of 7g.99gb, and composing one of smaller leaves is not possible yet: type --gres=flexmig:1g.10gb:1",
-    ),
-    (
-        "-p mixed --gres=flexmig:4g.40gb:1",
-        "--gres=flexmig:4g.40gb:1: partition mixed has no leaves of 4g.40gb, and composing one of smaller leaves is not possible yet: type --gres=flexmig:TYPE:1 with TYPE 1g.10gb, 2g.20gb or 3g.40gb",
+        "-p mixed --gres=flexmig:4g.40gb:2",
+        "--gres=flexmig:4g.40gb:2: no node of partition mixed has leaves for 8 slices: type at most --gres=flexmig:4g.40gb:1",
     ),
     (
         "--gres=flexmig:banana:2",
@@ -104,24 +100,32 @@ const REJECTED: &[(&str, &str)] = &[
         "--gres=flexmig:banana:2: partition mixed has no leaves of type banana: type --gres=flexmig:TYPE:2 with TYPE 1g.10gb, 2g.20gb or 3g.40gb",
     ),
     (
-        "--gres=flexmig:3g:1",
-        "--gres=flexmig:3g:1: a number of slices cannot be asked for yet: type --gres=flexmig:1g.10gb:1",
+        "--gres=flexmig:3g:5",
+        "--gres=flexmig:3g:5: no node of partition small has leaves for 15 slices: type at most -N 2 --gres=flexmig:3g:4",
     ),
     (
-        "-p mixed --gres=flexmig:3g:1",
-        "--gres=flexmig:3g:1: a number of slices cannot be asked for yet: type --gres=flexmig:3g.40gb:1",
+        "--gres=flexmig:3g:6",
+        "--gres=flexmig:3g:6: no node of partition small has leaves for 18 slices: type -N 2 --gres=flexmig:3g:3",
+    ),
+    (
+        "-p mixed --gres=flexmig:3g:2",
+        "--gres=flexmig:3g:2: no node of partition mixed has leaves for 6 slices: type at most --gres=flexmig:3g:1, or add -p small",
+    ),
+    (
+        "-p mixed --gres=flexmig:3g:1,flexmig:1g.10gb:3",
+        "--gres=flexmig:3g:1,flexmig:1g.10gb:3: no node of partition mixed has 1 leaf of 3g.40gb and 3 leaves of 1g.10gb: type at most --gres=flexmig:3g:1,flexmig:1g.10gb:2",
     ),
     (
         "--gres=flexmig:mixed:4",
-        "--gres=flexmig:mixed:4: leaves of mixed profiles cannot be asked for yet: type --gres=flexmig:4 for equal leaves",
+        "--gres=flexmig:mixed:4: site policy gives a job leaves of one profile only: type --gres=flexmig:4 for equal leaves",
     ),
     (
         "--gres=flexmig:20gb:1",
-        "--gres=flexmig:20gb:1: the largest leaves of partition small have 10 GB: type --gres=flexmig:1g.10gb:1",
+        "--gres=flexmig:20gb:1: the largest leaves of partition small have 10 GB: type --gres=flexmig:1g.10gb:1, or add -p mixed",
     ),
     (
         "-p mixed --gres=flexmig:20gb:2",
-        "--gres=flexmig:20gb:2: no node of partition mixed has 2 leaves of 2g.20gb: type at most --gres=flexmig:2g.20gb:1",
+        "--gres=flexmig:20gb:2: no node of partition mixed has 2 leaves of one type with 20 GB: type at most --gres=flexmig:2g.20gb:1",
     ),
     (
         "--gres=flexmig:80gb:1",
@@ -148,12 +152,8 @@ const REJECTED: &[(&str, &str)] = &[
         "--gres=flexmig:99999999999999999999: \"99999999999999999999\" is not a count from 1 up: type flexmig:N with N leaves per node",
     ),
     (
-        "--gres=flexmig:1,flexmig:2",
-        "--gres=flexmig:1,flexmig:2: asks for 1g.10gb twice: type --gres=flexmig:1g.10gb:3",
-    ),
-    (
-        "--gres=flexmig:1g.10gb:1,flexmig:1g.10gb:2",
-        "--gres=flexmig:1g.10gb:1,flexmig:1g.10gb:2: asks for 1g.10gb twice: type --gres=flexmig:1g.10gb:3",
+        "--gres=flexmig:9,flexmig:1g.10gb:6",
+        "--gres=flexmig:9,flexmig:1g.10gb:6: no node of partition small has 15 leaves of 1g.10gb: type at most --gres=flexmig:9,flexmig:1g.10gb:5",
     ),
 ];
 
@@ -206,7 +206,7 @@ fn site_policy_is_told_where_it_forbids() {
     let cluster = flexmig()
         .policy(
             "[submit]\nmax_leaves_per_node = 4\nmax_leaves_per_job = 6\nprofiles = [\"1g.10gb\"]\n\
-             [span]\npartitions = [\"train\"]\n",
+             [select]\ncompose = \"never\"\n[span]\npartitions = [\"train\"]\n",
         )
         .nodes(2, two_gpus)
         .partitions(
@@ -228,7 +228,7 @@ fn site_policy_is_told_where_it_forbids() {
         ),
         (
             "-p train --gres=flexmig:2g.20gb:1",
-            "--gres=flexmig:2g.20gb:1: partition train has no leaves of 2g.20gb, and composing one of smaller leaves is not possible yet: type --gres=flexmig:1g.10gb:1",
+            "--gres=flexmig:2g.20gb:1: partition train has no leaves of 2g.20gb, and site policy composes none of others: type --gres=flexmig:1g.10gb:1",
         ),
     ] {
         assert_eq!(line(&said(&cluster, "sbatch", args)), expected, "{args}");

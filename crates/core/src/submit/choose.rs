@@ -161,7 +161,19 @@ impl<'a> Case<'a> {
 
     /// What forbids a candidate.
     pub fn problem(&self, candidate: &Candidate<'a>) -> Option<Problem> {
-        limits::problem(self.site, self.scope, self.job, &self.demand(&candidate.parts))
+        let demand = self.demand(&candidate.parts);
+        limits::problem(self.site, self.scope, self.job, &demand)
+            .or_else(|| (!self.srun_can_use(&candidate.parts)).then_some(Problem::Srun))
+    }
+
+    /// Whether the client can start its tasks on these leaves. Where srun asks for what the user
+    /// typed once more, Slurm finds the typed types among those of the job, or starts nothing.
+    fn srun_can_use(&self, parts: &[Part<'a>]) -> bool {
+        let finds = |term: &Term| {
+            term.kind.is_none()
+                || parts.iter().any(|p| p.kind == term.kind && p.count >= term.count)
+        };
+        !self.job.repeats || self.terms.iter().all(finds)
     }
 
     fn chosen(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {

@@ -81,5 +81,6 @@ fn words(problem: &Problem) -> String {
         Problem::Leaves => "too few nodes have these leaves".to_owned(),
         Problem::Cpus(cpus) => format!("too few nodes have these leaves and {cpus} CPUs"),
         Problem::Tasks => "too few nodes hold all tasks".to_owned(),
+        Problem::Srun => "srun of this release cannot use them".to_owned(),
     }
 }

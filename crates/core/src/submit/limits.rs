@@ -118,6 +118,8 @@ pub(super) enum Problem {
     Cpus(u64),
     /// Too few nodes hold all tasks with their leaves.
     Tasks,
+    /// srun could not start its tasks on them.
+    Srun,
 }
 
 /// A list of table `[span]`.
@@ -243,6 +245,13 @@ pub(super) fn rejection<'a>(
             let what = demand.with_options(job, true);
             let nodes = demand.nodes.max.unwrap_or(u64::MAX);
             Rejection::too_many_tasks(what, &place, nodes, smaller(case, selection))
+        }
+        Problem::Srun => {
+            let leaves: Vec<String> =
+                best.parts.iter().map(|part| leaves(part.count, part.kind)).collect();
+            let typed: Vec<String> =
+                best.parts.iter().map(|part| typed(part.kind, part.count)).collect();
+            Rejection::srun(case, &leaves.join(" and "), &typed.join(","))
         }
     }
 }

@@ -82,6 +82,9 @@ pub struct Job<'a> {
     pub id: Option<&'a str>,
     /// Tasks may share CPUs (`--overcommit`).
     pub overcommit: bool,
+    /// By an srun that asks for the typed request again when it starts its tasks, and is not told
+    /// what the job got: `--gres` before 23.02, `--tres-per-task` before 25.05.
+    pub repeats: bool,
     /// Has a script: sbatch, where the task count of the description counts. With srun and salloc
     /// the client's own count does.
     pub batch: bool,

@@ -136,6 +136,16 @@ impl Rejection {
         invalid(asked, why, format!("leave {option} out"))
     }
 
+    pub(super) fn srun(case: &Case, leaves: &str, typed: &str) -> Rejection {
+        let why = format!(
+            "srun of Slurm {} asks for the same when it starts the tasks, and the job would have \
+             {leaves}",
+            case.slurm.version
+        );
+        let instead = format!("type {}{typed}, or use sbatch or salloc", case.asked.option());
+        invalid(case.asked, why, instead)
+    }
+
     /// One entry of the request is served by no leaves.
     pub(super) fn no_fit(case: &Case, no_fit: NoFit) -> Rejection {
         let (asked, scope) = (case.asked, case.scope);

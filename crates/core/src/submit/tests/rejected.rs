@@ -156,6 +156,21 @@ fn slices_are_counted_in_leaves_by_policys_limits() {
 }
 
 #[test]
+fn srun_that_would_ask_for_what_the_job_has_not() {
+    let site = site(CLUSTER, "");
+    let srun = |request| Job { repeats: true, ..gres(request) };
+    assert_eq!(
+        told(&site, &srun("flexmig:3g:1")),
+        "--gres=flexmig:3g:1: srun of Slurm 24.11.5 asks for the same when it starts the tasks, \
+         and the job would have 3 leaves of 1g.10gb: type --gres=flexmig:1g.10gb:3, or use sbatch \
+         or salloc"
+    );
+    for request in ["flexmig:2", "flexmig:1g.10gb:2"] {
+        assert_eq!(accepted(&site, &srun(request)).promise, "1g.10gb:2");
+    }
+}
+
+#[test]
 fn gpus_where_an_option_counts_them() {
     let site = site(CLUSTER, "[translate]\ngpu = true");
     let job = Job { per_gpu: Some("--cpus-per-gpu"), ..gres("gres:gpu:1g.10gb:2") };
