@@ -23,6 +23,7 @@
 //! | `supply` | what there is, as far as selection asks |
 //! | `parts` | the leaves of a candidate |
 //! | `enumerate` | the sets of leaves that serve a request |
+//! | `mixed` | slices of several profiles |
 //! | `rank` | their order |
 //! | `words` | why, for people |
 //! | `index` | free leaves of a partition, aggregated |
@@ -32,6 +33,7 @@ mod enumerate;
 pub mod fragmentation;
 pub mod index;
 mod kind;
+mod mixed;
 mod parts;
 mod rank;
 mod supply;
@@ -128,7 +130,8 @@ pub struct Candidate<'k> {
     pub starts_now: Option<bool>,
     /// Composed in place of the type that was named.
     pub substitute: bool,
-    /// Leaves that waiting jobs ask for, per thousand that there are; of the longest queue.
+    /// Leaves that waiting jobs and this one ask for, per thousand that there are; of the longest
+    /// queue. Counted only where the job has to wait and stays as it is.
     pub queue: u64,
     /// One profile.
     pub equal: bool,

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Candidate, How, Kind, Need, Rules, Selection, Supply, fragmentation};
+use super::{Candidate, How, Kind, Need, Part, Rules, Selection, Supply, fragmentation};
 
 /// Fills in what depends on the nodes, and sorts: best first. Harm and sockets cost most and are
 /// worked out only where they can decide.
@@ -18,13 +18,17 @@ pub(super) fn rank(
         candidate.fits = supply.holding(parts, need) >= need.nodes.max(1);
         candidate.starts_now =
             if candidate.fits { supply.starts(parts, need) } else { Some(false) };
-        if rules.stays && candidate.starts_now == Some(false) {
-            let queue = |kind: &&Kind| {
+        if rules.stays && candidate.fits && candidate.starts_now == Some(false) {
+            let times = need.times.max(1).saturating_mul(need.nodes.max(1));
+            // With the job's own leaves: else the type of a few large leaves that nobody waits for
+            // comes before one of many, of which one is free sooner.
+            let queue = |part: &Part| {
+                let kind = kinds.iter().find(|kind| kind.name.as_deref() == part.kind)?;
                 let (waiting, all) = supply.queue(kind);
-                waiting.saturating_mul(1000).checked_div(all).unwrap_or(0)
+                let waiting = waiting.saturating_add(part.count.saturating_mul(times));
+                waiting.saturating_mul(1000).checked_div(all)
             };
-            let taken = |kind: &&&Kind| parts.iter().any(|part| part.kind == kind.name.as_deref());
-            candidate.queue = kinds.iter().filter(taken).map(queue).max().unwrap_or(0);
+            candidate.queue = parts.iter().filter_map(queue).max().unwrap_or(0);
         }
     }
     let mut known_stock: Option<Vec<u64>> = None;

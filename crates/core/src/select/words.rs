@@ -62,7 +62,7 @@ impl Candidate<'_> {
             text.push_str(", leaves differ");
         }
         if self.queue > 0 {
-            write!(text, ", {} leaves waited for per 1000", self.queue)?;
+            write!(text, ", {} leaves asked for per 1000", self.queue)?;
         }
         let leaves = if self.leaves == 1 { "leaf" } else { "leaves" };
         write!(text, ", {} {leaves}, {} above what was asked", self.leaves, self.waste_in_words())?;

@@ -93,7 +93,7 @@ fn push_reason(text: &mut String, case: &Case, selection: &Selection, choice: &C
             None => text.push_str("these can start now"),
         }
     } else if choice.why == "queue" {
-        text.push_str(": fewer jobs wait for them");
+        text.push_str(": they have the shortest queue");
     }
     // A request for one certain type needs no such words.
     let flexible = selection.candidates.iter().filter(|other| other.fits).nth(1).is_some();

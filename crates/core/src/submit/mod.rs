@@ -124,6 +124,8 @@ pub struct Decision {
     pub prefer: Option<String>,
     /// Leaves that the job takes at once, for [`Site::claim`].
     pub claims: Vec<(Option<String>, u64)>,
+    /// Leaves that the job has to wait for, for [`Site::queue_up`].
+    pub waits: Vec<(Option<String>, u64)>,
     /// Other leaves would serve the request too.
     pub flexible: bool,
     /// The user asked for GPUs.
@@ -263,7 +265,11 @@ fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
     if let Some((features, prefer)) = choice.features() {
         (decision.features, decision.prefer) = (Some(features), Some(prefer));
     }
-    decision.claims = claims(selection, choice, &demand);
+    match selection.candidates[choice.place].starts_now {
+        Some(true) => decision.claims = leaves_of(choice, &demand),
+        Some(false) => decision.waits = leaves_of(choice, &demand),
+        None => {}
+    }
     decision.flexible =
         choice.either.is_empty() && selection.candidates.iter().filter(|c| c.fits).nth(1).is_some();
     decision.translated = case.asked.request.has_gpus();
@@ -277,18 +283,15 @@ fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
     decision
 }
 
-/// Leaves that the job takes at once.
-fn claims(selection: &Selection, choice: &Choice, demand: &Demand) -> Vec<(Option<String>, u64)> {
-    if selection.candidates[choice.place].starts_now != Some(true) {
-        return Vec::new();
-    }
+/// All leaves of a job, by type.
+fn leaves_of(choice: &Choice, demand: &Demand) -> Vec<(Option<String>, u64)> {
     let times = demand.tasks.unwrap_or(demand.nodes.min.max(1));
     let preferred = choice.either.first().map(|(kind, _)| *kind);
-    let claim = |part: &Part| {
+    let of = |part: &Part| {
         let kind = preferred.map(str::to_owned).or(part.kind.map(str::to_owned));
         (kind, part.count.saturating_mul(times))
     };
-    choice.parts.iter().map(claim).collect()
+    choice.parts.iter().map(of).collect()
 }
 
 /// Decides about an update of a waiting job. `None`: it does not concern leaves.

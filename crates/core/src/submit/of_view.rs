@@ -29,18 +29,20 @@ pub(super) struct Now {
 struct KindNow {
     name: Option<String>,
     configured: u64,
-    /// Leaves that waiting jobs ask for.
-    waiting: u64,
+    /// Leaves that waiting jobs ask for, those since the view among them.
+    waiting: AtomicU64,
     /// Leaves handed out since the view was taken.
     claimed: AtomicU64,
 }
 
 impl Clone for KindNow {
     fn clone(&self) -> KindNow {
+        let copy = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Relaxed));
         KindNow {
             name: self.name.clone(),
-            claimed: AtomicU64::new(self.claimed.load(Ordering::Relaxed)),
-            ..*self
+            configured: self.configured,
+            waiting: copy(&self.waiting),
+            claimed: copy(&self.claimed),
         }
     }
 }
@@ -70,7 +72,8 @@ impl Now {
 
     /// Leaves of a type that waiting jobs ask for, and all there are.
     pub fn queue(&self, name: Option<&str>) -> (u64, u64) {
-        self.kind(name).map_or((0, 0), |kind| (kind.waiting, kind.configured))
+        let queue = |kind: &KindNow| (kind.waiting.load(Ordering::Relaxed), kind.configured);
+        self.kind(name).map_or((0, 0), queue)
     }
 }
 
@@ -137,6 +140,14 @@ impl Site {
         let kind = self.now.as_ref().and_then(|now| now.kind(kind));
         if let Some(kind) = kind {
             kind.claimed.fetch_add(leaves, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers that a job waits for leaves, until the next view: their queue counts as longer.
+    pub fn queue_up(&self, kind: Option<&str>, leaves: u64) {
+        let kind = self.now.as_ref().and_then(|now| now.kind(kind));
+        if let Some(kind) = kind {
+            kind.waiting.fetch_add(leaves, Ordering::Relaxed);
         }
     }
 
@@ -253,7 +264,8 @@ fn now(view: &ClusterView, all: &Offer) -> Now {
                 let named = |kind: &&mut KindNow| kind.name.as_deref() == term.kind;
                 if let Some(kind) = now.kinds.iter_mut().find(named) {
                     let leaves = term.count.saturating_mul(times);
-                    kind.waiting = kind.waiting.saturating_add(leaves);
+                    let waiting = kind.waiting.get_mut();
+                    *waiting = waiting.saturating_add(leaves);
                 }
             }
         }

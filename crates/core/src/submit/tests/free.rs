@@ -117,13 +117,14 @@ fn what_waits_says_whether_it_stays() {
     let old = decide(&site, &OLD, &batch("gres:flexmig:3g:1")).unwrap().unwrap();
     assert_eq!(
         old.message.unwrap(),
-        "--gres=flexmig:3g:1: 1 leaf of 3g.40gb on one node, 1 task: it has to wait for these, as \
-         Slurm 22.05.8 cannot change the type of a waiting job"
+        "--gres=flexmig:3g:1: 3 leaves of 1g.10gb on one node, 3 tasks: they have the shortest \
+         queue: it has to wait for these, as Slurm 22.05.8 cannot change the type of a waiting job"
     );
     let fixed = seen("[select]\nreplan = false", &two(1, 5));
     assert_eq!(
         line(&fixed, &batch("gres/flexmig:3g:1")),
-        "--gres=flexmig:3g:1: 1 leaf of 3g.40gb on one node, 1 task: it has to wait for these"
+        "--gres=flexmig:3g:1: 3 leaves of 1g.10gb on one node, 3 tasks: they have the shortest \
+         queue: it has to wait for these"
     );
     // Who names a type knows what it waits for.
     assert_eq!(
@@ -196,6 +197,23 @@ fn what_was_handed_out_since_the_view_counts() {
     let later = Dialect { now: NOW + 61, ..NEW };
     let decision = decide(&seen("", &two(1, 0)), &later, &job).unwrap().unwrap();
     assert_eq!((decision.promise.as_str(), &decision.claims[..]), ("3g.40gb:1", &[][..]));
+}
+
+#[test]
+fn jobs_that_wait_since_the_view_count_in_the_queue() {
+    let site = seen("", &two(1, 5));
+    let job = batch("gres:flexmig:3g:1");
+    let promise = || {
+        let decision = decide(&site, &OLD, &job).unwrap().unwrap();
+        assert_eq!(decision.claims, []);
+        for (kind, leaves) in &decision.waits {
+            site.queue_up(kind.as_deref(), *leaves);
+        }
+        decision.promise
+    };
+    // Of nine small leaves and one large: 3/9 asked for, 6/9, then 9/9 against 1/1, then 2/1.
+    let promises = [promise(), promise(), promise(), promise()];
+    assert_eq!(promises, ["1g.10gb:3", "1g.10gb:3", "3g.40gb:1", "1g.10gb:3"]);
 }
 
 #[test]
