@@ -33,6 +33,8 @@ const SMALL: &str = "1g.10gb:3";
 
 fn wait_choice(cluster: &Cluster, wanted: &str) {
     wait_for(&format!("3g to become {wanted}"), 15, || (choice(cluster) == wanted).then_some(()));
+    // What was handed out counts as taken until the next look.
+    std::thread::sleep(Duration::from_millis(1500));
 }
 
 /// A job that holds the large leaf.
