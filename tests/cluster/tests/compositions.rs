@@ -307,7 +307,7 @@ fn an_update_of_a_known_job_follows_the_rules_of_a_submit() {
     let ran = update("gres=flexmig:3g:3");
     assert!(
         ran.stderr.contains(
-            "error: flexmig: Gres=flexmig:3g:3: no node of partition small has leaves for 9 \
+            "error: flexmig: NumNodes=1 Gres=flexmig:3g:3: no node of partition small has leaves for 9 \
              slices: type at most Gres=flexmig:3g:2"
         ),
         "{ran}"
@@ -330,8 +330,9 @@ fn tasks_given_by_the_user_are_kept() {
 #[test]
 fn srun_is_told_how_many_tasks_the_leaves_make() {
     let cluster = IDLE.get();
-    let ran =
-        cluster.client("salloc").args("-p small --gres=flexmig:3g:1 srun -n3 true").run().ok();
+    let salloc = |args| cluster.client("salloc").args(args).run().ok();
+    salloc("-p small -n3 --gres=flexmig:3g:1 srun true");
+    let ran = salloc("-p small --gres=flexmig:3g:1 true");
     assert!(
         ran.stderr.contains(
             "salloc: flexmig: --gres=flexmig:3g:1: 3 leaves of 1g.10gb on one node: add -n 3, one \

@@ -117,8 +117,10 @@ impl<'a> Case<'a> {
         let told = job.cpus_per_task.is_some() || job.pn_min_cpus.is_some();
         let per_leaf = submit.cpus_per_leaf.filter(|_| job.batch && !told).map_or(0, u64::from);
         let untold = job.num_tasks.is_none() && job.ntasks_per_node.is_none();
-        let per_task = job.cpus_per_task.filter(|_| job.batch && untold && submit.fill_tasks);
-        let cpus_per_leaf = per_leaf.max(per_task.map_or(0, u64::from));
+        // One task per leaf, and a task has a CPU at least.
+        let fills_tasks = job.batch && untold && submit.fill_tasks && self.tasks.is_none();
+        let per_task = if fills_tasks { job.cpus_per_task.unwrap_or(1).into() } else { 0 };
+        let cpus_per_leaf = per_leaf.max(per_task);
         let per_cpu = job.memory_per_cpu.unwrap_or(0);
         let filled = submit.memory_per_leaf.filter(|_| job.batch && !job.memory);
         Need {

@@ -26,14 +26,24 @@ impl<'s> Ground<'s> {
     }
 }
 
+/// Whether nodes of a class have these leaves so many times.
+fn holds(offer: &Offer, class: &Class, parts: &[Part<'_>], times: u64) -> bool {
+    let has = |part: &Part| offer.held(class, part.kind) >= part.count.saturating_mul(times);
+    parts.iter().all(has)
+}
+
 /// Whether a partition can start these leaves.
 fn starts_in(offer: &Offer, open: &Open, now: &Now, parts: &[Part<'_>], need: &Need) -> bool {
     let times = need.times.max(1);
     let nodes = need.nodes.max(1);
     let on_a_node = parts.iter().map(|part| part.count).fold(0, u64::saturating_add);
     let on_a_node = on_a_node.saturating_mul(times);
+    // What would be too much for every node is not filled in, see `fill`.
+    let filled = need.cpus_with(on_a_node);
+    let can_fill = |class: &&Class| class.cpus >= filled && holds(offer, class, parts, times);
+    let fills = filled == need.cpus || offer.classes.iter().any(|class| can_fill(&class));
     let wanted = Wanted {
-        cpus: need.cpus_with(on_a_node),
+        cpus: if fills { filled } else { need.cpus },
         memory: need.memory_with(on_a_node),
         minutes: need.minutes.unwrap_or(open.minutes),
     };
@@ -70,13 +80,9 @@ impl Supply for Ground<'_> {
     fn holding(&self, parts: &[Part<'_>], need: &Need) -> u64 {
         let times = need.times.max(1);
         let in_offer = |offer: &Offer| {
-            let holds = |class: &&Class| {
-                class.cpus >= need.cpus
-                    && parts.iter().all(|part| {
-                        offer.held(class, part.kind) >= part.count.saturating_mul(times)
-                    })
-            };
-            offer.classes.iter().filter(holds).map(|class| class.nodes).sum()
+            let fits =
+                |class: &&Class| class.cpus >= need.cpus && holds(offer, class, parts, times);
+            offer.classes.iter().filter(fits).map(|class| class.nodes).sum()
         };
         self.scope.offers().map(in_offer).max().unwrap_or(0)
     }

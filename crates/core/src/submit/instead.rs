@@ -4,7 +4,7 @@
 use super::Job;
 use super::choose::{Case, is_sliced};
 use super::limits::{Demand, cpus_at_least, tasks_on};
-use super::rejection::{alternatives, typed};
+use super::rejection::{alternatives, type_one_of, typed};
 use super::site::{Class, Offer, Scope};
 use crate::request::Term;
 use crate::select::{Candidate, Selection};
@@ -98,7 +98,10 @@ pub(super) fn smaller<'a>(case: &Case<'a>, selection: &Selection<'a>) -> String 
         Some((_, count, nodes, scale)) => {
             format!("type at most {}{}", scale.form(case, nodes, count), elsewhere(case))
         }
-        None => "leave flexmig out".to_owned(),
+        None => match elsewhere(case).strip_prefix(", or ") {
+            Some(there) => there.to_owned(),
+            None => type_one_of(case.asked, &scope.offered(), 1),
+        },
     }
 }
 

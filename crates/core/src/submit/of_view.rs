@@ -167,6 +167,9 @@ impl Site {
     }
 }
 
+/// Types as (type, count), and CPUs: what makes nodes equal for us.
+type NodeKey<'t> = (&'t [(usize, u64)], u32);
+
 /// The types of a view in the order of their size, then their name; what a node has of them.
 struct Types<'v> {
     names: Vec<Option<&'v str>>,
@@ -198,7 +201,7 @@ impl<'v> Types<'v> {
 
     /// Nodes that are equal for us, in an order that does not depend on the view's.
     fn classes(&self, view: &ClusterView, members: &[usize]) -> Vec<NodeClass> {
-        let mut classes: BTreeMap<(&[(usize, u64)], u32), NodeClass> = BTreeMap::new();
+        let mut classes: BTreeMap<NodeKey, NodeClass> = BTreeMap::new();
         for &at in members {
             let (node, types) = (&view.nodes[at], &self.of_node[at][..]);
             if types.is_empty() {

@@ -69,7 +69,7 @@ pub(super) fn alternatives(names: &[&str]) -> String {
 }
 
 /// What to type when the type was wrong: the one there is, or one of several.
-fn type_one_of(asked: &Asked, names: &[&str], count: u64) -> String {
+pub(super) fn type_one_of(asked: &Asked, names: &[&str], count: u64) -> String {
     let option = asked.option();
     match names {
         [] => format!("type {option}flexmig:{count}"),

@@ -35,6 +35,7 @@ pub struct Site {
 /// The leaves of a set of nodes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offer {
+    /// In [`Kind::order`].
     pub kinds: Vec<Kind>,
     pub classes: Vec<Class>,
     /// Types whose nodes one feature tells from all others with leaves, and that feature.
@@ -173,30 +174,33 @@ impl Site {
 
 impl Offer {
     pub fn new(classes: Vec<NodeClass>, submit: &Submit) -> Offer {
-        let mut offer = Offer { features: features::telling(&classes), ..Offer::default() };
-        let mut known_models: Vec<Vec<Option<&'static Model>>> = Vec::new();
-        for class in classes {
+        let mut kinds: Vec<Kind> = Vec::new();
+        for (name, _) in classes.iter().flat_map(|class| &class.types) {
+            if !kinds.iter().any(|kind| kind.name == *name) {
+                kinds.push(Kind::new(name.clone(), &submit.profiles));
+            }
+        }
+        kinds.sort_by(|a, b| a.order().cmp(&b.order()));
+        let place = |name: &Option<String>| kinds.iter().position(|kind| kind.name == *name);
+        let mut models: Vec<Vec<Option<&'static Model>>> = vec![Vec::new(); kinds.len()];
+        let mut known = Vec::with_capacity(classes.len());
+        for class in &classes {
             let names = class.types.iter().map(|(name, _)| name.as_deref().unwrap_or_default());
             let model = Model::of_types(names);
-            let mut counts = vec![0; offer.kinds.len()];
-            for (name, count) in class.types {
-                let known = offer.kinds.iter().position(|kind| kind.name == name);
-                let place = known.unwrap_or_else(|| {
-                    offer.kinds.push(Kind::new(name, &submit.profiles));
-                    known_models.push(Vec::new());
-                    counts.push(0);
-                    offer.kinds.len() - 1
-                });
-                counts[place] += count;
-                known_models[place].push(model);
+            let mut counts = vec![0u64; kinds.len()];
+            for (name, count) in &class.types {
+                if let Some(place) = place(name) {
+                    counts[place] = counts[place].saturating_add(*count);
+                    models[place].push(model);
+                }
             }
-            offer.classes.push(Class { counts, nodes: class.nodes, cpus: class.cpus.into() });
+            known.push(Class { counts, nodes: class.nodes, cpus: class.cpus.into() });
         }
-        for (kind, mut models) in offer.kinds.iter_mut().zip(known_models) {
+        for (kind, mut models) in kinds.iter_mut().zip(models) {
             models.dedup();
             kind.model = if let [model] = models[..] { model } else { None };
         }
-        offer
+        Offer { kinds, classes: known, features: features::telling(&classes), open: None }
     }
 
     /// How many leaves of a type a node of a class has; without a type, of all types together.
@@ -236,15 +240,16 @@ impl<'s> Scope<'s> {
 
     /// The types of all the partitions, each once, from small to large.
     pub fn kinds(&self) -> Vec<&'s Kind> {
-        let mut kinds: Vec<&Kind> = Vec::with_capacity(self.first.kinds.len());
-        for kind in self.offers().flat_map(|offer| &offer.kinds) {
+        let mut kinds: Vec<&Kind> = self.first.kinds.iter().collect();
+        if self.others.is_empty() {
+            return kinds;
+        }
+        for kind in self.others.iter().flat_map(|offer| &offer.kinds) {
             if !kinds.iter().any(|known| known.name == kind.name) {
                 kinds.push(kind);
             }
         }
-        kinds.sort_by_key(|kind| {
-            (kind.profile.is_none(), kind.size(), kind.memory_gb, kind.name.as_deref())
-        });
+        kinds.sort_by(|a, b| a.order().cmp(&b.order()));
         kinds
     }
 
