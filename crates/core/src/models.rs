@@ -80,9 +80,8 @@ impl Model {
     pub fn named(product: &str) -> Option<&'static Model> {
         let product = product.to_ascii_lowercase();
         let has = |word: &&str| product.contains(word);
-        MODELS
-            .iter()
-            .find(|model| model.words.iter().all(|w| has(&w)) && !model.not.iter().any(|w| has(&w)))
+        let is_it = |model: &&Model| model.words.iter().all(has) && !model.not.iter().any(has);
+        MODELS.iter().find(is_it)
     }
 
     /// The model that has leaves of all these types, `3g.40gb` or with the model in front

@@ -1,5 +1,6 @@
 //! The sets of leaves that serve a request, and what each takes above what was asked.
 
+use super::mixed::closest;
 use super::rank::static_key;
 use super::{Candidate, How, Kind, Need, Part, Parts, Rules, Supply, Unit, Waste};
 use crate::policy::Compose;
@@ -183,7 +184,7 @@ impl<'k> Set<'_, 'k> {
         let Some(text) = term.kind else { return self.any() };
         let is_named =
             |kind: &&Kind| kind.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(text));
-        if let Some(place) = kinds.iter().position(|kind| is_named(&kind)) {
+        if let Some(place) = kinds.iter().position(is_named) {
             if !kinds[place].offered {
                 return Err(WhyNot::NotOffered);
             }
@@ -365,7 +366,8 @@ impl<'k> Set<'_, 'k> {
         self.offered().filter_map(alternative).collect()
     }
 
-    /// `flexmig:mixed:N`: N slices of one profile or of several, as single nodes have them.
+    /// `flexmig:mixed:N`: N slices of one profile or of several, as single nodes have them. What is
+    /// asked for are slices, so that waste is counted in them.
     fn mixed(&self, supply: &dyn Supply) -> Result<Vec<Candidate<'k>>, WhyNot> {
         let mut sizes: Vec<(usize, u64)> = self
             .offered()
@@ -380,19 +382,19 @@ impl<'k> Set<'_, 'k> {
         let mut nodes = Vec::new();
         supply.nodes_like(self.kinds, &mut nodes);
         nodes.truncate(MOST_NODES);
-        // And as if leaves of every type were there.
-        nodes.push(vec![u64::MAX; self.kinds.len()]);
+        let asked = self.term.count;
+        let single = sizes.iter().map(|&(place, each)| vec![(place, asked.div_ceil(each))]);
+        let mut several: Vec<_> =
+            nodes.iter().filter_map(|node| closest(asked, &sizes, node)).collect();
+        if several.is_empty() {
+            // What no node has is told as what it would be.
+            several.extend(closest(asked, &sizes, &vec![u64::MAX; self.kinds.len()]));
+        }
         let mut found: Vec<Candidate> = Vec::new();
-        for node in &nodes {
-            // Without the largest types smaller leaves are used more.
-            for largest in 0..sizes.len() {
-                let Some(counts) = filled(self.term.count, &sizes[largest..], node) else {
-                    continue;
-                };
-                let alternative = self.of_several(&counts);
-                if !found.iter().any(|known| known.parts == alternative.parts) {
-                    found.push(alternative);
-                }
+        for counts in single.chain(several) {
+            let candidate = self.of_several(&counts);
+            if !found.iter().any(|known| known.parts == candidate.parts) {
+                found.push(candidate);
             }
         }
         Ok(found)
@@ -400,16 +402,10 @@ impl<'k> Set<'_, 'k> {
 
     /// Leaves of several types, as (place, count).
     fn of_several(&self, counts: &[(usize, u64)]) -> Candidate<'k> {
-        let asked = self.term.count;
-        let total = |of: &dyn Fn(&Kind) -> Option<u64>| {
-            let sum = counts
-                .iter()
-                .map(|&(place, count)| Some(of(self.kinds[place])?.saturating_mul(count)));
-            sum.sum::<Option<u64>>()
+        let slices = |&(place, count): &(usize, u64)| {
+            self.kinds[place].slices().unwrap_or(0).saturating_mul(count)
         };
-        let single = |kind: &Kind| kind.model?.sms_of_slices(1).map(u64::from);
-        // Slices have no size of their own: they are weighed as one-slice leaves.
-        let asked_sms = self.kinds[counts[0].0].model.and(single(self.kinds[counts[0].0]));
+        let total = counts.iter().map(slices).fold(0, u64::saturating_add);
         let mut candidate = self.of(counts[0].0, counts[0].1, How::Mixed);
         for &(place, count) in &counts[1..] {
             candidate.parts.add(Part { kind: self.kinds[place].name.as_deref(), count });
@@ -417,10 +413,8 @@ impl<'k> Set<'_, 'k> {
         }
         Candidate {
             equal: counts.len() == 1,
-            sms: total(&Kind::sms)
-                .zip(asked_sms)
-                .map(|(sms, one)| sms.saturating_sub(one.saturating_mul(asked))),
-            slices: total(&Kind::slices).map(|slices| slices.saturating_sub(asked)),
+            sms: None,
+            slices: Some(total.saturating_sub(self.term.count)),
             ..candidate
         }
     }
@@ -428,32 +422,4 @@ impl<'k> Set<'_, 'k> {
 
 fn memory_waste(gigabytes: Option<u64>) -> Waste {
     Waste { memory_gb: gigabytes.unwrap_or(0), ..Waste::default() }
-}
-
-/// Leaves of a node that make so many slices, few and with little above: as many of each size as
-/// fit under what is asked, from large to small, then the smallest one that makes up the rest.
-/// `None`: the node has not enough.
-fn filled(slices: u64, sizes: &[(usize, u64)], node: &[u64]) -> Option<Vec<(usize, u64)>> {
-    let mut counts: Vec<(usize, u64)> = Vec::with_capacity(sizes.len());
-    let mut left = slices;
-    for &(place, each) in sizes {
-        let count = (left / each).min(*node.get(place)?);
-        left -= count * each;
-        counts.push((place, count));
-    }
-    while left > 0 {
-        let spare = |&&(place, each): &&(usize, u64)| {
-            let taken = counts.iter().find(|(known, _)| *known == place).map_or(0, |(_, n)| *n);
-            each > 0 && node.get(place).is_some_and(|&all| all > taken)
-        };
-        // The smallest that covers the rest, else the largest there is.
-        let covers = sizes.iter().rev().filter(spare).find(|(_, each)| *each >= left);
-        let &(place, each) = covers.or_else(|| sizes.iter().find(spare))?;
-        if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == place) {
-            *count += 1;
-        }
-        left = left.saturating_sub(each);
-    }
-    counts.retain(|&(_, count)| count > 0);
-    Some(counts)
 }

@@ -41,6 +41,11 @@ impl Kind {
         self.profile.map(|profile| (profile, profile.suffix != Suffix::None))
     }
 
+    /// The order of types: those with a profile from small to large, then by memory and name.
+    pub fn order(&self) -> impl Ord + use<'_> {
+        (self.profile.is_none(), self.size(), self.memory_gb, self.name.as_deref())
+    }
+
     /// Compute slices of a leaf.
     pub fn slices(&self) -> Option<u64> {
         self.profile.map(|profile| profile.compute.into())
