@@ -232,9 +232,10 @@ fn asked_for(job: &JobView) -> String {
 
 /// `1g.10gb:3`
 fn composition(job: &JobView) -> String {
-    let (text, per_task) = match job.tres_per_node.is_empty() {
-        true => (&job.tres_per_task, "/task"),
-        false => (&job.tres_per_node, ""),
+    let (text, per_task) = match (&job.tres_per_node, &job.tres_per_task) {
+        (node, task) if node.is_empty() && task.is_empty() => return "-".to_owned(),
+        (node, task) if node.is_empty() => (task, "/task"),
+        (node, _) => (node, ""),
     };
     let Ok(request) = Request::parse(text) else { return text.clone() };
     let terms: Vec<String> = request
@@ -279,7 +280,6 @@ fn held(job: &JobView, report: &mut Report, places: &BTreeMap<String, usize>) ->
 
 fn totals(nodes: &[Node]) -> Totals {
     let sum = |of: &dyn Fn(&Node) -> u64| nodes.iter().map(|node| of(node)).sum::<u64>();
-    let (leaves, used, free) = (sum(&Node::configured), sum(&Node::used), sum(&Node::free));
     let mut measure = Fragmentation::default();
     for of in nodes.iter().map(Node::fragmentation) {
         measure.free += of.free;
@@ -287,10 +287,10 @@ fn totals(nodes: &[Node]) -> Totals {
     }
     Totals {
         nodes: nodes.len() as u64,
-        leaves,
-        used,
-        free,
-        unusable: leaves.saturating_sub(used + free),
+        leaves: sum(&Node::configured),
+        used: sum(&Node::used),
+        free: sum(&Node::free),
+        unusable: sum(&Node::unusable),
         fragmentation_percent: percent(&measure),
     }
 }

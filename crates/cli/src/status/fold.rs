@@ -114,7 +114,7 @@ pub fn classes(nodes: &[Node]) -> Vec<Class<'_>> {
 
 fn class(nodes: Vec<&Node>) -> Class<'_> {
     let sum = |of: &dyn Fn(&Node) -> u64| nodes.iter().map(|node| of(node)).sum::<u64>();
-    let (leaves, used, free) = (sum(&Node::configured), sum(&Node::used), sum(&Node::free));
+    let (leaves, used) = (sum(&Node::configured), sum(&Node::used));
     let count = |is: &dyn Fn(&Node) -> bool| nodes.iter().filter(|node| is(node)).count() as u64;
     let is_idle = |node: &Node| node.usable && node.used() == 0;
     let is_full = |node: &Node| node.usable && node.used() > 0 && node.free() == 0;
@@ -122,7 +122,7 @@ fn class(nodes: Vec<&Node>) -> Class<'_> {
     Class {
         leaves,
         used,
-        unusable: leaves.saturating_sub(used + free),
+        unusable: sum(&Node::unusable),
         idle,
         partly: nodes.len() as u64 - idle - full - down,
         full,

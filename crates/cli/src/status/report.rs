@@ -189,12 +189,21 @@ impl Node {
 
     /// Leaves that jobs hold.
     pub fn used(&self) -> u64 {
-        self.types.iter().map(|kind| kind.used).sum()
+        self.count(LeafState::Used)
     }
 
     /// Leaves that a job can get now.
     pub fn free(&self) -> u64 {
-        self.leaves.iter().filter(|leaf| leaf.state == LeafState::Free).count() as u64
+        self.count(LeafState::Free)
+    }
+
+    /// Leaves that nobody can have.
+    pub fn unusable(&self) -> u64 {
+        self.count(LeafState::Unusable)
+    }
+
+    fn count(&self, state: LeafState) -> u64 {
+        self.leaves.iter().filter(|leaf| leaf.state == state).count() as u64
     }
 
     /// The fragmentation measure of its free leaves. Leaves of unknown size count as one slice.

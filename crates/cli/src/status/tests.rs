@@ -66,17 +66,16 @@ fn node(name: &str, leaves: &[(&str, u8, Option<u32>, &str)]) -> Node {
 
 fn report(nodes: Vec<Node>) -> Report {
     let sum = |of: fn(&Node) -> u64| nodes.iter().map(of).sum::<u64>();
-    let (leaves, used, free) = (sum(Node::configured), sum(Node::used), sum(Node::free));
     Report {
         version: 1,
         taken: 1_000,
         slurm: Some("24.11.5".into()),
         totals: Totals {
             nodes: nodes.len() as u64,
-            leaves,
-            used,
-            free,
-            unusable: leaves - used - free,
+            leaves: sum(Node::configured),
+            used: sum(Node::used),
+            free: sum(Node::free),
+            unusable: sum(Node::unusable),
             fragmentation_percent: Some(12),
         },
         nodes,
