@@ -41,7 +41,15 @@ use report::Report;
 const USAGE: &str = "usage: scripts/bench [--quick] [filter] [select] [submit] [stream] [start] \
     [preload] [backfill] [transport] [allreduce]";
 const PARTS: [&str; 9] = [
-    "filter", "select", "submit", "stream", "start", "preload", "backfill", "transport", "allreduce",
+    "filter",
+    "select",
+    "submit",
+    "stream",
+    "start",
+    "preload",
+    "backfill",
+    "transport",
+    "allreduce",
 ];
 
 fn main() -> ExitCode {

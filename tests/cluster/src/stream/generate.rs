@@ -5,9 +5,9 @@ use std::fmt;
 /// Jobs of a stream.
 const JOBS: usize = 300;
 /// All jobs are submitted in this many seconds.
-pub const WINDOW: f64 = 30.0;
+pub const WINDOW: f64 = 27.0;
 /// Shortest and longest job, in seconds.
-const SECONDS: (f64, f64) = (1.0, 3.5);
+const SECONDS: (f64, f64) = (1.0, 3.0);
 
 /// What a job needs, as a user would say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -46,11 +46,11 @@ impl fmt::Display for Variant {
 /// What Slurm keeps free for jobs that wait. Either way it is the same for both variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserve {
+    /// Whole nodes, for the longest that running jobs may take: Slurm's default.
+    Nodes,
     /// Nothing: what fits starts (`bf_min_prio_reserve`). What is compared is then the choice of
     /// leaves alone.
     Nothing,
-    /// Whole nodes, for the longest that running jobs may take: Slurm's default.
-    Nodes,
 }
 
 /// Each job: takes the lock files of its leaves, asks slurmctld for its record, stays, and writes
@@ -295,9 +295,12 @@ fn check(
     if !record.get("TresPerNode").ends_with(&got) {
         return Err(format!("the record does not say {got}"));
     }
-    let req = format!("[flexmig:v1 req={request} got={} ", got.trim_start_matches("flexmig:"));
-    if variant == Variant::Composed && !record.get("AdminComment").starts_with(&req) {
-        return Err(format!("the comment does not begin with {req}"));
+    let req = format!(
+        "AdminComment=[flexmig:v1 req={request} got={} ",
+        got.trim_start_matches("flexmig:")
+    );
+    if variant == Variant::Composed && !record.text.contains(&req) {
+        return Err(format!("the record has no {req}"));
     }
     Ok(())
 }
