@@ -16,12 +16,19 @@
 //! | [`outcome`] | what came of it? |
 #![forbid(unsafe_code)]
 
+mod choose;
+mod class;
 pub mod engine;
+mod fabric;
+mod farm;
 pub mod gpu;
 pub mod job;
 pub mod layout;
+mod metrics;
 pub mod model;
 pub mod outcome;
+pub mod policy;
+mod scheduler;
 pub mod setup;
 
 pub use engine::{Observer, run, simulate};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use flexmig_core::policy::Select;
+
 use crate::{Gpu, Layout, Performance, SECOND, Time};
 
 /// The GPUs: all of one model, on nodes of equal size.
@@ -177,6 +179,8 @@ pub struct Setup {
     pub performance: Performance,
     /// The cut of the GPUs; `None`: the policy's own. Not used by `dynamic` and `pooled`.
     pub layout: Option<Layout>,
+    /// Table `[select]` of flexmig.toml, for `flex` and its relatives.
+    pub select: Select,
     /// What one-to-one policies do with jobs larger than any instance.
     pub oversize: Oversize,
     /// Jobs from the head of the queue that `easy` looks at.
@@ -194,6 +198,7 @@ impl Setup {
             scheduler,
             performance: Performance::default(),
             layout: None,
+            select: Select::default(),
             oversize: Oversize::default(),
             depth: 100,
             slurm: SlurmParameters::default(),
