@@ -39,7 +39,9 @@ fn token() -> &'static str {
 pub fn modified(job: &mut JobDesc<'_>) -> Option<i32> {
     let comment = job.admin_comment()?;
     if let Some(probe) = comment.strip_prefix(PROBE) {
-        seen(probe.trim_end_matches(']'));
+        if !seen(probe.trim_end_matches(']')) {
+            log::debug("re-planning: the probe of a controller that stands by is refused");
+        }
         return Some(ESLURM_ACCESS_DENIED);
     }
     let note = Note::find(&comment)?;
@@ -116,7 +118,12 @@ impl Replanner {
         // controller listens yet, the job is gone.
         let elsewhere = matches!(&answer, Err(error) if error.code == ESLURM_ACCESS_DENIED);
         self.asked = (!self.primary && elsewhere).then(Instant::now);
-        if elsewhere && !self.primary {
+        if self.primary {
+            log::info(format_args!(
+                "re-planning: this controller is the primary: its probe of job {job} arrived and \
+                 was refused, as it should be"
+            ));
+        } else if elsewhere {
             log::debug("re-planning: another controller is the primary");
         }
         self.primary

@@ -202,8 +202,7 @@ pub(crate) fn backup(dir: &Path, sandbox: &Arc<Sandbox>, more: &[(String, String
          mount --bind {at}/backup/hosts /etc/hosts && mount --bind {at}/backup/log {at}/log && \
          mount --bind {at}/backup/run {at}/run && exec slurmctld -i"
     );
-    let words =
-        ["unshare", "--uts", "--mount", "--propagation", "unchanged", "sh", "-c", &enter];
+    let words = ["unshare", "--uts", "--mount", "--propagation", "unchanged", "sh", "-c", &enter];
     Daemon::new("slurmctld", &words, &dir.join("backup"), sandbox, daemon_env(dir, None, more))
 }
 

@@ -30,7 +30,11 @@ fn cluster() -> Builder {
 
 /// Whether this release replaces the request of a waiting job.
 fn moves(cluster: &Cluster) -> bool {
-    cluster.release() >= Release(23, 11)
+    let moves = cluster.release() >= Release(23, 11);
+    if !moves {
+        eprintln!("waiting jobs stay as they are before Slurm 23.02.6");
+    }
+    moves
 }
 
 /// Waits until a view has seen everything that runs by now.
@@ -168,6 +172,30 @@ fn the_users_own_comment_and_tasks_stay() {
     let comment = admin_comment(&info);
     assert!(comment.starts_with("before [flexmig:v1 req=3g:1 got=1g.10gb:3"), "{comment}");
     assert!(comment.ends_with("] after"), "{comment}");
+}
+
+#[test]
+fn an_srun_that_waits_gets_a_rank_on_each_leaf_that_it_moved_to() {
+    let cluster = cluster().node(one_big("n1")).start();
+    if !moves(&cluster) {
+        return;
+    }
+    holder(&cluster, "--gres=flexmig:3g.40gb:1");
+    let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
+    look();
+    let srun = cluster.client("srun").args("-n3 -t 10 --gres=flexmig:3g:1 sh -c");
+    let waiting = srun.arg("echo $CUDA_VISIBLE_DEVICES on $FLEXMIG_PROFILES").seconds(60).spawn();
+    wait_for("srun to wait", 20, || {
+        let queue = cluster.client("squeue").args("-h -t PD").run();
+        (!queue.stdout.is_empty()).then_some(())
+    });
+    small.cancel();
+    let ran = waiting.wait().ok();
+    let mut lines = ran.lines();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 3, "{ran}");
+    assert!(lines.iter().all(|line| line.ends_with(" on 1g.10gb,1g.10gb,1g.10gb")), "{ran}");
 }
 
 #[test]

@@ -79,6 +79,8 @@ impl History {
             rests_until: 0,
         });
         past.updated = now;
+        // Of the shape that it had.
+        self.ready.remove(name);
         let was_away = past.away;
         past.away = (past.first != *to).then(|| was_away.unwrap_or(now));
         if was_away.is_some() && past.away.is_none() {

@@ -2,7 +2,7 @@
 //! what an update has to change.
 
 use crate::note::Note;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::select::Part;
 use crate::submit::{Decision, Job};
 use crate::view::JobView;
@@ -39,6 +39,12 @@ pub(super) fn name(job: &JobView) -> String {
         (Some(array), Some(task)) if array > 0 => format!("{array}_{task}"),
         _ => job.job_id.to_string(),
     }
+}
+
+/// Whether the job asks for other GRES beside so many entries for leaves.
+pub(super) fn asks_for_more(job: &JobView, leaves: usize) -> bool {
+    request::mentions(job.tres_per_task.as_bytes())
+        || job.tres_per_node.split(',').filter(|entry| !entry.is_empty()).count() > leaves
 }
 
 /// The first tasks of `3-5,9%2` and how many may run at once. Slurm cuts long lists off.

@@ -38,6 +38,9 @@ use nodes::Nodes;
 
 /// Most updates of one round.
 pub const MOST: usize = 20;
+/// Most waiting jobs and tasks that a round looks at, first things first; backfill itself looks at
+/// 500 unless told otherwise.
+const JOBS: usize = 1000;
 /// Tasks of one array that a round looks at.
 const TASKS: usize = MOST;
 /// `bf_interval` where slurm.conf does not say.
@@ -180,10 +183,12 @@ impl Planner {
     }
 
     fn remember(&mut self, jobs: &[JobView], queue: &[Waiting], now: u64, settings: &Settings) {
-        let names = queue.iter().map(|waiting| waiting.name.clone()).collect();
-        self.history.keep(&names);
         let pending = jobs.iter().filter(|job| job.state == JobState::Pending);
         let pending: HashMap<u32, &JobView> = pending.map(|job| (job.job_id, job)).collect();
+        // One that waits for something else just now may come back to the queue.
+        let names = queue.iter().map(|waiting| waiting.name.clone());
+        let names = names.chain(pending.values().map(|job| job::name(job))).collect();
+        self.history.keep(&names);
         let oldest = now.saturating_sub(PLANS_COUNT * settings.cycle);
         self.plans.retain(|id, plan| pending.contains_key(id) && plan.seen >= oldest);
         for (&id, job) in &pending {
@@ -220,6 +225,9 @@ fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
             }
             _ => queue.push(Waiting { job, name: job::name(job) }),
         }
+        if queue.len() >= JOBS {
+            break;
+        }
     }
     queue
 }
@@ -244,65 +252,66 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn look_at(self, waiting: &Waiting, nodes: &mut Nodes, full: bool) -> Found {
+    fn look_at(mut self, waiting: &Waiting, nodes: &mut Nodes, full: bool) -> Found {
         let (job, name, now) = (waiting.job, waiting.name.as_str(), self.view.taken_at);
         let current = Shape::of(job);
-        let Some(parts) = current.parts() else { return Found::Waits };
-        let demand = current.demand(job);
-        let Some(own) = nodes.of(job) else { return Found::Waits };
-        // A request of others' GRES is not looked into, so whether it starts is not known.
-        let alone = !request::mentions(job.tres_per_task.as_bytes())
-            && job.tres_per_node.split(',').filter(|entry| !entry.is_empty()).count()
-                == parts.len();
-        let start = own.start(&parts, &demand).filter(|_| alone);
-        let since = self.history.ready_since(name, start.is_some(), now);
-
         let note = Note::find(&job.admin_comment);
-        let movable = note.filter(|note| may_move(job, note, &current, self.settings));
-        if let Some(note) = &movable {
-            if note.why == MOVED && self.history.first(name).is_none() {
-                // Moved by a slurmctld process before this one.
-                if let Some(first) = self.first_choice(job, note) {
-                    self.history.found_away(name, first, now);
-                }
-            }
-            if !full
-                && self.history.may_change(name, now, self.settings)
-                && let Some(first) = self.history.due_back(name, now, self.settings).cloned()
-            {
-                return match update(waiting, note, &first, BACK) {
-                    Some(update) => Found::Moves(Box::new(update)),
-                    None => Found::Waits,
-                };
-            }
+        let note = note.filter(|note| may_move(job, note, &current, self.settings));
+        let may_change = !full && self.history.may_change(name, now, self.settings);
+        let movable = note.as_ref().filter(|_| may_change);
+        if let Some(note) = &note {
+            self.recognise(job, name, note);
         }
+        if let Some(note) = movable
+            && let Some(first) = self.history.due_back(name, now, self.settings)
+        {
+            return update(waiting, note, first, BACK).map_or(Found::Waits, Found::Moves);
+        }
+
+        let (Some(parts), Some(own)) = (current.parts(), nodes.of(job)) else {
+            return Found::Waits;
+        };
+        let demand = current.demand(job);
+        let start = own.start(&parts, &demand);
+        let since = self.history.ready_since(name, start.is_some(), now);
         if let Some(places) = start {
+            if job::asks_for_more(job, parts.len()) {
+                // It may well wait for that.
+                return Found::Waits;
+            }
+            // One that could start but does not is stopped by something that is not known here:
+            // others may then have its place, and it another one.
             if self.history.believes(since, now, self.settings) {
                 nodes.give(&places, &parts, &demand);
+                return Found::Starts;
             }
-            return Found::Starts;
         }
-        let Some(note) = movable.filter(|_| !full) else { return Found::Waits };
-        if !self.history.may_change(name, now, self.settings) {
-            return Found::Waits;
-        }
+        let Some(note) = movable else { return Found::Waits };
         let most = match self.settings.more_leaves {
             true => u64::MAX,
             false => self.history.first(name).unwrap_or(&current).leaves(),
         };
-        let mut choices = self.choices(job, &note, self.slurm);
+        let mut choices = self.choices(job, note, self.slurm);
         choices.retain(|shape| shape.leaves() <= most && shape.parts() != current.parts());
         // Best first, so the first that fits is the one.
         let found = choices.into_iter().find_map(|target| {
-            let need = target.demand(job);
-            let places = own.start(&target.parts()?, &need)?;
-            Some((target, need, places))
+            let demand = target.demand(job);
+            let places = own.start(&target.parts()?, &demand)?;
+            Some((target, demand, places))
         });
-        let Some((target, need, places)) = found else { return Found::Waits };
-        nodes.give(&places, &target.parts().unwrap_or_default(), &need);
-        match update(waiting, &note, &target, MOVED) {
-            Some(update) => Found::Moves(Box::new(update)),
-            None => Found::Waits,
+        let Some((target, demand, places)) = found else { return Found::Waits };
+        nodes.give(&places, &target.parts().unwrap_or_default(), &demand);
+        update(waiting, note, &target, MOVED).map_or(Found::Waits, Found::Moves)
+    }
+
+    /// A job that a slurmctld process before this one has moved: its note says so.
+    fn recognise(&mut self, job: &JobView, name: &str, note: &Note) {
+        if note.why == MOVED && self.history.first(name).is_none() {
+            // What was its first choice is not known any more, but what it would be now.
+            let blind = Dialect { now: u64::MAX, ..*self.slurm };
+            if let Some(first) = self.choices(job, note, &blind).into_iter().next() {
+                self.history.found_away(name, first, self.view.taken_at);
+            }
         }
     }
 
@@ -312,12 +321,6 @@ impl Context<'_> {
         let first = job::first_job(job, note, &request);
         let decisions = submit::decide_each(self.site, slurm, &first).unwrap_or_default();
         decisions.iter().filter_map(|decision| Shape::decided(job, note, decision)).collect()
-    }
-
-    /// The choice where nothing is known of free leaves.
-    fn first_choice(&self, job: &JobView, note: &Note) -> Option<Shape> {
-        let blind = Dialect { now: u64::MAX, ..*self.slurm };
-        self.choices(job, note, &blind).into_iter().next()
     }
 }
 
@@ -334,7 +337,7 @@ fn may_move(job: &JobView, note: &Note, current: &Shape, settings: &Settings) ->
         && current.parts().is_some_and(|parts| parts.iter().all(|part| part.kind.is_some()))
 }
 
-fn update(waiting: &Waiting, note: &Note, target: &Shape, why: &str) -> Option<Update> {
+fn update(waiting: &Waiting, note: &Note, target: &Shape, why: &str) -> Option<Box<Update>> {
     fn changed<T: PartialEq>(from: Option<T>, to: Option<T>) -> Option<T> {
         if from == to { None } else { to }
     }
@@ -343,7 +346,7 @@ fn update(waiting: &Waiting, note: &Note, target: &Shape, why: &str) -> Option<U
     if current.tres_per_node == target.tres_per_node {
         return None;
     }
-    Some(Update {
+    Some(Box::new(Update {
         job: waiting.name.clone(),
         job_id: job.job_id,
         tres_per_node: target.tres_per_node.clone(),
@@ -359,5 +362,5 @@ fn update(waiting: &Waiting, note: &Note, target: &Shape, why: &str) -> Option<U
         back: why == BACK,
         before: current,
         after: target.clone(),
-    })
+    }))
 }

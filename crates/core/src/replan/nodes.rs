@@ -4,6 +4,7 @@
 //! planned start of a job that goes before it. What this round has given to one job is not there
 //! for the next.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::job::Demand;
@@ -113,18 +114,24 @@ impl<'v> Nodes<'v> {
             let names = hostlist::expand(text).ok()?;
             Some(names.iter().filter_map(|name| self.by_name.get(name.as_str()).copied()).collect())
         };
+        let everywhere =
+            job.req_nodes.is_empty() && job.exc_nodes.is_empty() && features.is_empty();
         let required = if job.req_nodes.is_empty() { None } else { Some(list(&job.req_nodes)?) };
         let excluded = list(&job.exc_nodes)?;
         let mut partitions = Vec::new();
         for name in job.partition.split(',') {
             let all = self.partitions.get(name).map(Vec::as_slice).unwrap_or_default();
+            if everywhere {
+                partitions.push(Cow::Borrowed(all));
+                continue;
+            }
             let fits = |place: &&usize| {
                 let node = &self.view.nodes[**place];
                 required.as_ref().is_none_or(|names| names.contains(place))
                     && !excluded.contains(place)
                     && features.iter().all(|&f| node.features.iter().any(|known| known == f))
             };
-            partitions.push(all.iter().filter(fits).copied().collect());
+            partitions.push(all.iter().filter(fits).copied().collect::<Cow<[usize]>>());
         }
         Some(JobNodes { nodes: self, job, rank: Rank::of(job), partitions })
     }
@@ -159,7 +166,7 @@ pub(super) struct JobNodes<'n, 'v> {
     job: &'n JobView,
     rank: Rank,
     /// Nodes of each of its partitions.
-    partitions: Vec<Vec<usize>>,
+    partitions: Vec<Cow<'n, [usize]>>,
 }
 
 impl JobNodes<'_, '_> {
@@ -182,6 +189,8 @@ impl JobNodes<'_, '_> {
             && !node.reserved
             && cpus.saturating_sub(given.cpus) >= demand.cpus
             && memory.saturating_sub(given.memory) >= demand.memory
+            // Where memory is handed out, a job that names none gets all of the node's.
+            && (demand.memory > 0 || node.memory_used == 0)
             && parts.iter().all(|part| self.nodes.free(place, part.kind) >= part.count)
             && self.open(place, node)
     }

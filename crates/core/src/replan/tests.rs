@@ -141,6 +141,11 @@ fn other_gres_of_the_request_stay() {
     let updates =
         plan_with(&mut Planner::default(), &view(vec![busy()], vec![waiting]), &settings());
     assert_eq!(updates[0].tres_per_node, "gres/gpu:a100:1,gres/flexmig:1g.10gb:3");
+    // It waits for the other GRES if its leaves are free.
+    let mut waiting = job(1, "3g:1", "1g.10gb:3");
+    waiting.tres_per_node = "gres/gpu:a100:1,gres/flexmig:1g.10gb:3".into();
+    let free = node("n1", &[("1g.10gb", 4, 0), ("3g.40gb", 1, 0)]);
+    assert_eq!(plan(&view(vec![free], vec![waiting])), []);
 }
 
 #[test]
@@ -186,6 +191,9 @@ fn cpus_memory_and_the_state_of_the_node_count() {
         change(&mut nodes[0]);
         assert_eq!(plan(&view(nodes, vec![waiting])), []);
     }
+    // Without a request for memory a job gets all, where it is handed out.
+    let held = NodeView { memory_used: 1, ..busy() };
+    assert_eq!(plan(&view(vec![held], vec![job(1, "3g:1", "3g.40gb:1")])), []);
 }
 
 /// A job of these partitions and priority that is planned on n1.
@@ -260,6 +268,16 @@ fn what_a_job_in_front_can_start_on_is_its_own() {
 fn a_job_that_can_start_as_it_is_stays() {
     let free = node("n1", &[("1g.10gb", 4, 0), ("3g.40gb", 1, 0)]);
     assert_eq!(plan(&view(vec![free], vec![job(1, "3g:1", "3g.40gb:1")])), []);
+}
+
+#[test]
+fn a_job_that_could_start_but_does_not_may_move_in_the_end() {
+    let nodes = vec![node("n1", &[("3g.40gb", 1, 0)]), node("n2", &[("1g.10gb", 4, 0)])];
+    let mut planner = Planner::default();
+    let mut view = view(nodes, vec![job(1, "3g:1", "3g.40gb:1")]);
+    assert_eq!(plan_with(&mut planner, &view, &settings()), []);
+    view.taken_at += 61;
+    assert_eq!(plan_with(&mut planner, &view, &settings())[0].note.got, "1g.10gb:3");
 }
 
 #[test]
