@@ -52,8 +52,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// As sbatch sends it.
 fn job(case: &Case) -> Job<'_> {
+    let cpus = case.tasks.unwrap_or(1) * u32::from(case.cpus_per_task.unwrap_or(1));
     Job {
+        min_cpus: Some(cpus),
         tres_per_node: Some(&case.gres),
         partition: case.partition.as_deref(),
         time_limit: case.minutes,
