@@ -77,18 +77,7 @@ fn word(note: &str) -> Option<String> {
     note.rsplit_once("why=").map(|(_, why)| why.trim_end_matches(']').to_owned())
 }
 
-/// What the plugin makes of the case.
-fn submitted(slurm: Slurm, case: &Case) -> Answer {
-    let prefix = if slurm.release().slash_notation() { "gres/" } else { "gres:" };
-    let mut test =
-        TestJob::new(slurm).with_text("tres_per_node", &format!("{prefix}{}", case.gres));
-    test = test.batch(&["HOME=/root"]);
-    if let Some(partition) = &case.partition {
-        test = test.with_text("partition", partition);
-    }
-    if let Some(minutes) = case.minutes {
-        test = test.with_number("time_limit", minutes);
-    }
+fn set_numbers(slurm: Slurm, test: &TestJob, case: &Case) {
     // SAFETY: a description of ours, used through one view at a time.
     let mut job = unsafe { JobDesc::from_raw(slurm, test.as_ptr()) }.unwrap();
     if let Some(nodes) = case.nodes {
@@ -101,7 +90,21 @@ fn submitted(slurm: Slurm, case: &Case) -> Answer {
     if let Some(cpus) = case.cpus_per_task {
         job.set_cpus_per_task(cpus);
     }
-    drop(job);
+}
+
+/// What the plugin makes of the case.
+fn submitted(slurm: Slurm, case: &Case) -> Answer {
+    let prefix = if slurm.release().slash_notation() { "gres/" } else { "gres:" };
+    let mut test =
+        TestJob::new(slurm).with_text("tres_per_node", &format!("{prefix}{}", case.gres));
+    test = test.batch(&["HOME=/root"]);
+    if let Some(partition) = &case.partition {
+        test = test.with_text("partition", partition);
+    }
+    if let Some(minutes) = case.minutes {
+        test = test.with_number("time_limit", minutes);
+    }
+    set_numbers(slurm, &test, case);
     let mut message: *mut c_char = ptr::null_mut();
     // SAFETY: both are ours and live as long as the call.
     let code = unsafe { job_submit(test.as_ptr(), 1000, &raw mut message) };

@@ -73,10 +73,14 @@ fn partitions(view: &ClusterView) -> BTreeMap<String, Vec<&str>> {
     of
 }
 
+/// Types of slurm.conf with their counts.
+type Types = Vec<(Option<String>, u64)>;
+
 /// Parents by layout file and types: nodes of one class are computed once.
 struct Classes<'v> {
     layouts: BTreeMap<String, (usize, &'v Layout)>,
-    parents: BTreeMap<(usize, Vec<(Option<String>, u64)>), Parents>,
+    /// By position of the layout and types.
+    parents: BTreeMap<(usize, Types), Parents>,
     order: Order,
 }
 
@@ -93,10 +97,10 @@ impl<'v> Classes<'v> {
 
     fn parents(&mut self, node: &NodeView) -> Option<&Parents> {
         let (place, layout) = *self.layouts.get(&node.name)?;
-        let types: Vec<(Option<String>, u64)> =
+        let types: Types =
             node.leaves.iter().map(|count| (count.kind.clone(), count.configured)).collect();
         let order = self.order;
-        let new = |key: &(usize, Vec<_>)| Parents::new(layout, &key.1, order);
+        let new = |key: &(usize, Types)| Parents::new(layout, &key.1, order);
         Some(self.parents.entry((place, types)).or_insert_with_key(new))
     }
 }
@@ -279,7 +283,7 @@ fn held(job: &JobView, report: &mut Report, places: &BTreeMap<String, usize>) ->
 }
 
 fn totals(nodes: &[Node]) -> Totals {
-    let sum = |of: &dyn Fn(&Node) -> u64| nodes.iter().map(|node| of(node)).sum::<u64>();
+    let sum = |of: &dyn Fn(&Node) -> u64| nodes.iter().map(of).sum::<u64>();
     let mut measure = Fragmentation::default();
     for of in nodes.iter().map(Node::fragmentation) {
         measure.free += of.free;
