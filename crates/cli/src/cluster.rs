@@ -93,7 +93,13 @@ fn parse(bytes: &[u8]) -> Result<ClusterView, String> {
 /// Writes a view for [`saved`].
 pub fn save(path: &Path, view: &ClusterView) -> Result<(), Failure> {
     let text = crate::json(view)?;
-    flexmig_site::write_atomically(path, text.as_bytes()).map_err(|error| {
+    // /dev/stdout, a pipe, a link: what is no plain file is written into, never replaced.
+    let plain = std::fs::symlink_metadata(path).map_or(true, |found| found.is_file());
+    let written = match plain {
+        true => flexmig_site::write_atomically(path, text.as_bytes()),
+        false => std::fs::write(path, text),
+    };
+    written.map_err(|error| {
         Failure::new(path.display(), error, "name a file in a directory that can be written")
     })
 }
