@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{STAY, node, two_gpus};
 use flexmig_cluster::{Builder, Cluster, Job, Node, Plugins, Release, wait_for};
+use serde_json::{Value, json};
 
 /// One GPU with a large leaf and three small ones.
 fn mixed(name: &str) -> Node {
@@ -62,6 +63,169 @@ fn a_choice_follows_what_is_free() {
     holder.cancel();
     wait_choice(&cluster, LARGE);
     assert_silent(&cluster);
+}
+
+/// The view as the command takes it, which is how the plugin does.
+fn saved_view(cluster: &Cluster) -> Value {
+    let file = cluster.dir().join("view.json");
+    let command = cluster.client(&cluster.dir().join("bin/flexmig").display().to_string());
+    command.args("status --save").arg(file.display().to_string()).run().ok();
+    serde_json::from_str(&cluster.read("view.json")).expect("JSON")
+}
+
+/// The element of an array with this value of a field.
+#[track_caller]
+fn find<'v>(list: &'v Value, field: &str, value: impl Into<Value>) -> &'v Value {
+    let (list, value) = (list.as_array().expect("a list"), value.into());
+    list.iter().find(|one| one[field] == value).unwrap_or_else(|| panic!("no {value}: {list:#?}"))
+}
+
+/// Holds one object of a view against what is expected of some fields.
+#[track_caller]
+fn assert_fields(object: &Value, expected: Value) {
+    for (name, value) in expected.as_object().expect("an object") {
+        assert_eq!(&object[name], value, "{name} of {object:#}");
+    }
+}
+
+#[test]
+fn the_view_has_nodes_and_partitions_as_scontrol_shows_them() {
+    let cluster = common::flexmig()
+        .nodes(3, |name| mixed(name).memory(4000).conf("Feature=big,new"))
+        .partitions(
+            "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE\n\
+             PartitionName=short Nodes=n[2-3] MaxTime=30 DefaultTime=10 Hidden=YES\n\
+             PartitionName=closed Nodes=n1 State=DOWN\n",
+        )
+        .prepare();
+    cluster.edit("slurm.conf", |text| text.replace("=CR_Core\n", "=CR_Core_Memory\n"));
+    cluster.start_daemons();
+    cluster.wait_ready();
+    let job = cluster.sbatch("-w n1 -n2 -c2 --mem=1000 --gres=flexmig:1g.10gb:2", STAY);
+    job.wait_running();
+    cluster.scontrol("update nodename=n2 state=drain reason=test").ok();
+    let reserve = "create reservation=kept starttime=now duration=60 users=root nodes=n3";
+    cluster.scontrol(reserve).ok();
+    cluster.wait_node("n3", "RESERVED");
+    let view = saved_view(&cluster);
+
+    let version = cluster.client("sinfo").arg("--version").run().ok();
+    assert_eq!(view["release"].as_str(), version.stdout.split_whitespace().last());
+    let conf = cluster.read("slurm.conf");
+    let name = conf.lines().find_map(|line| line.strip_prefix("ClusterName=")).unwrap_or_default();
+    assert_fields(&view, json!({ "cluster": name, "open": false, "findings": [] }));
+    assert_fields(
+        find(&view["nodes"], "name", "n1"),
+        json!({
+            "state": "MIXED", "usable": true, "planned": false, "reserved": false,
+            "cpus": 16, "cpus_used": 4, "memory": 4000, "memory_used": 1000,
+            "features": ["big", "new"],
+            "leaves": [
+                { "kind": "1g.10gb", "configured": 3, "used": 2, "used_indices": "0-1" },
+                { "kind": "3g.40gb", "configured": 1, "used": 0 },
+            ],
+        }),
+    );
+    assert_fields(
+        find(&view["nodes"], "name", "n2"),
+        json!({ "state": "IDLE+DRAIN", "usable": false, "cpus_used": 0, "memory_used": 0 }),
+    );
+    assert_fields(
+        find(&view["nodes"], "name", "n3"),
+        json!({ "state": "IDLE+RESERVED", "usable": true, "reserved": true }),
+    );
+    assert_fields(
+        find(&view["partitions"], "name", "all"),
+        json!({ "default": true, "up": true, "default_minutes": null, "max_minutes": null }),
+    );
+    assert_fields(
+        find(&view["partitions"], "name", "short"),
+        json!({
+            "nodes": "n[2-3]", "default": false, "up": true,
+            "default_minutes": 10, "max_minutes": 30,
+        }),
+    );
+    assert_fields(find(&view["partitions"], "name", "closed"), json!({ "up": false }));
+}
+
+#[test]
+fn the_view_has_jobs_as_scontrol_shows_them() {
+    let cluster = common::flexmig()
+        .policy("[select]\nrefresh = 0\n")
+        .nodes(2, |name| mixed(name).conf("Feature=big"))
+        .start();
+    let running = cluster.sbatch(
+        "-w n1 -J one -n2 -c2 -t 17 --gres=flexmig:1g.10gb:2 --exclude=n2 --prefer=big",
+        STAY,
+    );
+    running.wait_running();
+    let waiting = cluster.sbatch("-w n1 -n1 -t 5 --gres=flexmig:1g.10gb:3", STAY);
+    let held = cluster.sbatch(
+        "-H -p all -N1-2 --ntasks-per-node=3 --exclusive --mem-per-cpu=7 -C big -t UNLIMITED",
+        STAY,
+    );
+    let array = cluster.sbatch("-H -n1 --array=1-5%2 --mem=9 --mincpus=3", STAY);
+    let later = cluster.sbatch("-n1 --begin=now+1hour", STAY);
+    let dependent = cluster.sbatch(&format!("-n1 -d afterok:{}", running.id), STAY);
+    let planned = wait_for("the waiting job to be planned", 20, || {
+        let info = waiting.info();
+        (info.get("SchedNodeList") == "n1").then_some(info)
+    });
+    let view = saved_view(&cluster);
+    let job = |id: u32| find(&view["jobs"], "job_id", id);
+    let started = |name: &str| {
+        let text = planned.get(name).to_owned();
+        let date = cluster.client("date").arg("-d").arg(text).arg("+%s").run().ok();
+        date.stdout.trim().parse::<u64>().expect("seconds")
+    };
+
+    let info = running.info();
+    let user = info.get("UserId").rsplit_once('(').unwrap_or_default().1.trim_end_matches(')');
+    let user: u32 = user.parse().expect("a number");
+    assert_fields(
+        job(running.id),
+        json!({
+            "state": "running", "name": "one", "user_id": user, "partition": "all",
+            "batch": true, "reason": "None", "nodes": "n1", "req_nodes": "n1", "exc_nodes": "n2",
+            "gres_detail": ["flexmig:1g.10gb:2(IDX:0-1)"], "time_limit": 17, "num_tasks": 2,
+            "cpus_per_task": 2, "min_cpus": 4, "min_nodes": 1, "exclusive": false,
+            "tres_per_node": info.get("TresPerNode"), "admin_comment": "[flexmig:v1 req=1g.10gb:2 got=1g.10gb:2 why=exact]",
+            "array_job_id": null, "array_task_id": null, "het_job_id": null,
+        }),
+    );
+    assert_fields(
+        job(waiting.id),
+        json!({
+            "state": "pending", "sched_nodes": "n1", "nodes": "",
+            "start_time": started("StartTime"), "submit_time": started("SubmitTime"),
+            "begin_time": started("EligibleTime"), "gres_detail": [], "time_limit": 5,
+        }),
+    );
+    assert!(job(waiting.id)["priority"].as_u64() > Some(0));
+    assert_fields(
+        job(held.id),
+        json!({
+            "state": "pending", "reason": "JobHeldUser", "priority": 0, "features": "big",
+            "exclusive": true, "memory_per_cpu": 7, "memory_per_node": null, "min_nodes": 1,
+            "max_nodes": 2, "ntasks_per_node": 3, "time_limit": null,
+        }),
+    );
+    assert_fields(
+        job(array.id),
+        json!({
+            "array_job_id": array.id, "array_task_id": null, "array_tasks": "1-5%2",
+            "memory_per_node": 9, "memory_per_cpu": null, "pn_min_cpus": 3,
+        }),
+    );
+    assert_fields(job(later.id), json!({ "reason": "BeginTime" }));
+    assert!(job(later.id)["begin_time"].as_u64() > view["taken_at"].as_u64());
+    assert_fields(
+        job(dependent.id),
+        json!({
+            "reason": "Dependency",
+            "dependency": dependent.info().get("Dependency"),
+        }),
+    );
 }
 
 #[test]
