@@ -86,7 +86,9 @@ pub enum RequestError {
     #[error("{0}: {1:?} is not a count from 1 up: type flexmig:N with N leaves per node")]
     Count(String, String),
     /// The entry has an empty or a surplus part.
-    #[error("{0}: cannot be read: type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N")]
+    #[error(
+        "{0}: cannot be read: type flexmig:N, flexmig:PROFILE:N, flexmig:20gb:N or flexmig:3g:N"
+    )]
     Form(String),
 }
 
@@ -445,7 +447,7 @@ mod tests {
             assert_eq!(
                 told(text),
                 format!(
-                    "{shown}: cannot be read: type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N"
+                    "{shown}: cannot be read: type flexmig:N, flexmig:PROFILE:N, flexmig:20gb:N or flexmig:3g:N"
                 )
             );
         }

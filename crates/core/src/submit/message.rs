@@ -7,7 +7,7 @@ use super::choose::{Case, Choice};
 use super::limits::Demand;
 use super::{Decision, push_counted, push_leaves};
 use crate::policy::Compose;
-use crate::request::{Want, push_number, shown};
+use crate::request::{Want, push_number, push_term, shown};
 use crate::select::{Candidate, Selection, Supply};
 
 /// What was chosen, what was filled in, and why.
@@ -159,9 +159,21 @@ fn push_busy(text: &mut String, case: &Case, better: &Candidate) {
     }
 }
 
-/// What to add to srun and salloc, which count tasks before Slurm asks us.
+/// What to add to srun and salloc, which count tasks before Slurm asks us. And where the user's own
+/// tasks are more than the leaves, so that ranks without a leaf would end: what gives each one.
 fn push_hint(text: &mut String, case: &Case, demand: &Demand) {
     let job = case.job;
+    if demand.tasks.is_none()
+        && let (Some(tasks), Some(nodes)) = (job.num_tasks.map(u64::from), demand.nodes.fixed())
+        && tasks > demand.unit.saturating_mul(nodes)
+    {
+        text.push_str(": ");
+        push_counted(text, tasks, "task");
+        text.push_str(" are more than the leaves, ");
+        text.push_str(case.asked.option());
+        push_term(text, None, tasks.div_ceil(nodes));
+        text.push_str(" gives each its own");
+    }
     let untold = job.num_tasks.is_none() && job.ntasks_per_node.is_none();
     if !job.batch
         && untold

@@ -90,7 +90,7 @@ impl Rejection {
             RequestError::Form(text) => (
                 text,
                 "cannot be read".to_owned(),
-                "type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N",
+                "type flexmig:N, flexmig:PROFILE:N, flexmig:20gb:N or flexmig:3g:N",
             ),
         };
         invalid(format_args!("{option}{text}"), why, instead)

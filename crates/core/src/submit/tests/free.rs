@@ -88,6 +88,11 @@ fn slices_come_from_small_leaves_when_the_large_ones_are_busy() {
         "--gres=flexmig:3g:1: 3 leaves of 1g.10gb on one node: no 3g.40gb is free: \
          add -n 3, one task per leaf"
     );
+    assert_eq!(
+        line(&site, &Job { num_tasks: Some(4), min_cpus: Some(4), ..batch("flexmig:3g:1") }),
+        "--gres=flexmig:3g:1: 3 leaves of 1g.10gb on one node: no 3g.40gb is free: \
+         4 tasks are more than the leaves, --gres=flexmig:4 gives each its own"
+    );
     let per_task = Job {
         tres_per_task: Some("gres/flexmig:3g:1"),
         num_tasks: Some(2),

@@ -20,11 +20,11 @@ fn requests_that_cannot_be_read() {
         ),
         (
             "flexmig:",
-            "--gres=flexmig:: cannot be read: type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N",
+            "--gres=flexmig:: cannot be read: type flexmig:N, flexmig:PROFILE:N, flexmig:20gb:N or flexmig:3g:N",
         ),
         (
             "flexmig:1g.10gb:2:2",
-            "--gres=flexmig:1g.10gb:2:2: cannot be read: type flexmig:N, flexmig:PROFILE:N or flexmig:20gb:N",
+            "--gres=flexmig:1g.10gb:2:2: cannot be read: type flexmig:N, flexmig:PROFILE:N, flexmig:20gb:N or flexmig:3g:N",
         ),
     ] {
         assert_eq!(told(&site, &gres(request)), expected);
