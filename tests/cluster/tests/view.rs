@@ -149,6 +149,24 @@ fn the_view_has_nodes_and_partitions_as_scontrol_shows_them() {
 }
 
 #[test]
+fn slurmctld_ends_well_while_the_thread_asks() {
+    let cluster = common::flexmig().policy(FAST).node(mixed("n1")).start();
+    cluster.controller().stop();
+    for round in 0..5 {
+        // In front, so that the shell tells of a crash at the very end. Each time the end comes at
+        // another moment of the thread's second.
+        let script = format!(
+            "slurmctld -D 2>/dev/null & pid=$!; sleep 2.{round}5; kill $pid; wait $pid; echo rc=$?"
+        );
+        let mark = cluster.controller().log_mark();
+        let ran = cluster.client("sh").arg("-c").arg(script).run();
+        let log = cluster.controller().log_since(mark);
+        assert!(log.contains("flexmig: view: 1 nodes"), "{log}");
+        assert_eq!(ran.stdout.trim(), "rc=0", "{log}");
+    }
+}
+
+#[test]
 fn the_view_has_jobs_as_scontrol_shows_them() {
     let cluster = common::flexmig()
         .policy("[select]\nrefresh = 0\n")

@@ -27,6 +27,8 @@ mod library;
 pub mod node;
 pub mod partition;
 mod record;
+#[cfg(test)]
+mod tests;
 pub mod update;
 
 use std::ffi::{CStr, c_char, c_void};
