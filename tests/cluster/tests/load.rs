@@ -48,7 +48,7 @@ done
 "#;
 
 /// A cluster whose leaves are all held, so that what is submitted waits.
-fn full(plugins: Plugins) -> Cluster {
+fn full(plugins: Plugins, before_start: fn(&Cluster)) -> Cluster {
     let cluster = Cluster::builder()
         .node(node("n1", &[&["1g.10gb*7"], &["1g.10gb*7"]], "flexmig:1g.10gb:14"))
         .node(node(
@@ -63,9 +63,7 @@ fn full(plugins: Plugins) -> Cluster {
         .scheduler_parameters("batch_sched_delay=3,bf_interval=30,sched_interval=60")
         .slurm_conf("MaxJobCount=60000")
         .prepare();
-    // Where this is allowed slurmctld's files are kept in memory: the disk is not what is tested.
-    let state = cluster.dir().join("state").display().to_string();
-    let _ = cluster.client("mount").args("-t tmpfs tmpfs").arg(state).run();
+    before_start(&cluster);
     cluster.start_daemons();
     cluster.scontrol("setdebug info").ok();
     cluster.write("work/job.sh", "#!/bin/sh\nexit 0\n");
@@ -164,7 +162,11 @@ fn keeps_its_request(job: &JobInfo) {
 /// A minute of load. Every submission is answered and every id is known.
 fn minute(plugins: Plugins, what: &str) {
     let loaded = plugins != Plugins::None;
-    let cluster = full(plugins);
+    // Where this is allowed slurmctld's files are kept in memory: the disk is not what is timed.
+    let cluster = full(plugins, |cluster| {
+        let state = cluster.dir().join("state").display().to_string();
+        let _ = cluster.client("mount").args("-t tmpfs tmpfs").arg(state).run();
+    });
     for client in start(&cluster, SECONDS, loaded) {
         client.wait().ok();
     }
@@ -195,7 +197,7 @@ fn two_hundred_submissions_a_second_are_all_answered() {
 #[test]
 #[ignore = "long: make test-long"]
 fn a_crash_under_load_loses_no_request() {
-    let cluster = full(Plugins::Release);
+    let cluster = full(Plugins::Release, |_| {});
     let clients = start(&cluster, SECONDS, true);
     sleep(Duration::from_secs(SECONDS as u64 / 2));
     // What was answered by now is in the state that is saved next; a job that comes later and before
