@@ -35,7 +35,7 @@ fn live(site: &Site) -> Result<ClusterView, Failure> {
             "set SLURM_CONF to where it is, or name a saved view with --view",
         )
     })?;
-    let (layouts, findings) = layouts::believed(&site.layouts, Some(conf));
+    let (layouts, left_out) = layouts::believed(&site.layouts, Some(conf));
     let cluster = Cluster::connect(Some(&site.slurm_conf_path), &candidates(conf.get("PluginDir")))
         .map_err(|error| Failure::message(error.to_string()))?;
     let mut view =
@@ -46,7 +46,7 @@ fn live(site: &Site) -> Result<ClusterView, Failure> {
                 "`scontrol ping` shows whether it runs; --view shows a saved view",
             )
         })?;
-    view.findings.extend(findings);
+    view.findings.extend(left_out.iter().map(ToString::to_string));
     Ok(view)
 }
 

@@ -1,7 +1,9 @@
 //! Findings about layout files, which tell the controller what counts cannot: parents and places.
 
+use flexmig_cluster_view::layouts::{self, LeftOut};
 use flexmig_core::hostlist;
 use flexmig_core::leaf::Leaf;
+use flexmig_core::slurm_conf::SlurmConf;
 use flexmig_site::LayoutFile;
 
 use super::finding::Finding;
@@ -9,16 +11,13 @@ use super::finding::Finding;
 /// Longest host list that a line names.
 const LONGEST: usize = 80;
 
-/// Broken files, and nodes with two.
-pub fn files(files: &[LayoutFile]) -> Vec<Finding> {
-    let broken = files.iter().filter_map(|file| file.layout.as_ref().err());
-    broken
-        .map(|error| {
-            let place = format!("{}:{}", error.file, error.line);
-            let mend = "write it anew with `flexmig config --layout` on one of its nodes";
-            Finding::error("layout", place, &error.message, mend)
-        })
-        .collect()
+/// Files that cannot be used: broken ones, and on the controller (with slurm.conf) those that it
+/// leaves out.
+pub fn files(files: &[LayoutFile], controller: Option<&SlurmConf>) -> Vec<Finding> {
+    let (_, left_out) = layouts::believed(files, controller);
+    let unusable = left_out.into_iter().filter(|file| controller.is_some() || file.is_broken);
+    let error = |file: LeftOut| Finding::error("layout", &file.place, &file.why, layouts::MEND);
+    unusable.map(error).collect()
 }
 
 /// Whether this node is as its layout file says.

@@ -72,14 +72,14 @@ pub fn report(args: &Check) -> Report {
 
     let mut findings = vec![policy(&host)];
     match &host.site.slurm_conf {
-        Ok(_) => {
+        Ok(conf) => {
             if !is_node && !controller {
                 findings.push(no_role(&host));
             }
             let (found, slurm) = try_plugins(&host, is_node, controller);
             findings.extend(found);
             findings.extend(configuration(&host, slurm));
-            findings.extend(layouts::files(&host.site.layouts));
+            findings.extend(layouts::files(&host.site.layouts, controller.then_some(conf)));
             if controller {
                 findings.extend(layouts::cluster(
                     &host.site.layouts,

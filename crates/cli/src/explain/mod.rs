@@ -84,10 +84,10 @@ pub struct Explain {
     /// Features
     #[arg(short = 'C', long, value_name = "LIST")]
     pub constraint: Option<String>,
-    /// Account, for [span] of flexmig.toml
+    /// Account, for table span of flexmig.toml
     #[arg(short = 'A', long, value_name = "NAME")]
     pub account: Option<String>,
-    /// QOS, for [span] of flexmig.toml
+    /// QOS, for table span of flexmig.toml
     #[arg(short, long, value_name = "NAME")]
     pub qos: Option<String>,
     /// As srun or salloc would ask: nothing is filled in but nodes
