@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use flexmig_cluster_view::layouts;
+use flexmig_cluster_view::layouts::{self, LeftOut};
 use flexmig_core::layout::Layout;
 use flexmig_core::policy::{IfBroken, Policy};
 use flexmig_core::slurm_conf::SlurmConf;
@@ -35,8 +35,8 @@ pub struct Files {
     policy: Policy,
     conf: Option<SlurmConf>,
     layouts: Vec<Layout>,
-    /// Lines about layout files that have been logged.
-    wrong_layouts: Vec<String>,
+    /// Layout files that have been logged as wrong.
+    left_out: Vec<LeftOut>,
     /// Where the policy is broken, if it wants requests refused then.
     refused: Option<String>,
 }
@@ -51,7 +51,7 @@ impl Files {
             policy: Policy::default(),
             conf: None,
             layouts: Vec::new(),
-            wrong_layouts: Vec::new(),
+            left_out: Vec::new(),
             refused: None,
         };
         files.take_over(true);
@@ -100,12 +100,12 @@ impl Files {
                  or name it in SLURM_CONF"
             )),
         }
-        let (layouts, wrong) = layouts::believed(&self.read.layouts, self.conf.as_ref());
+        let (layouts, left_out) = layouts::believed(&self.read.layouts, self.conf.as_ref());
         self.layouts = layouts;
-        for line in wrong.iter().filter(|line| !self.wrong_layouts.contains(line)) {
-            log::error(line);
+        for file in left_out.iter().filter(|file| !self.left_out.contains(file)) {
+            log::error(file);
         }
-        self.wrong_layouts = wrong;
+        self.left_out = left_out;
         self.refused = None;
         match &self.read.policy {
             PolicyState::Missing => {

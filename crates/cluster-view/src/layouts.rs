@@ -3,7 +3,7 @@
 //! A wrong one is left out whole. Selection then knows counts only, as it does without the file.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::fmt;
 
 use flexmig_core::hostlist;
 use flexmig_core::layout::Layout;
@@ -12,18 +12,41 @@ use flexmig_core::profile::Profile;
 use flexmig_core::slurm_conf::{GRES_NAME, SlurmConf};
 use flexmig_site::LayoutFile;
 
-/// The good layouts, and a line for each file that is left out. Without slurm.conf all that can
-/// be read are good.
-pub fn believed(files: &[LayoutFile], conf: Option<&SlurmConf>) -> (Vec<Layout>, Vec<String>) {
+/// A file that is left out. Its text is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The file, with the line where there is one.
+    pub place: String,
+    /// Why.
+    pub why: String,
+    /// It cannot be read at all.
+    pub is_broken: bool,
+}
+
+/// What to do about it.
+pub const MEND: &str =
+    "write it anew with `flexmig config --layout` on one of its nodes, or mend slurm.conf";
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftOut { place, why, .. } = self;
+        write!(f, "{place}: {why}: left out: {MEND}")
+    }
+}
+
+/// The good layouts, and the files that are left out. Without slurm.conf all that can be read are
+/// good.
+pub fn believed(files: &[LayoutFile], conf: Option<&SlurmConf>) -> (Vec<Layout>, Vec<LeftOut>) {
     let mut layouts = Vec::new();
-    let mut lines = Vec::new();
-    // Nodes with a file, and which.
+    let mut left_out = Vec::new();
+    // Nodes that have a file.
     let mut named: HashSet<String> = HashSet::new();
     for file in files {
         let layout = match &file.layout {
             Ok(layout) => layout,
             Err(error) => {
-                lines.push(format!("{error}: left out: {MEND}"));
+                let place = format!("{}:{}", error.file, error.line);
+                left_out.push(LeftOut { place, why: error.message.clone(), is_broken: true });
                 continue;
             }
         };
@@ -35,20 +58,17 @@ pub fn believed(files: &[LayoutFile], conf: Option<&SlurmConf>) -> (Vec<Layout>,
             (None, None) => None,
         };
         match wrong {
-            Some(why) => lines.push(left_out(&file.path, &why)),
+            Some(why) => {
+                let place = file.path.display().to_string();
+                left_out.push(LeftOut { place, why, is_broken: false });
+            }
             None => {
                 named.extend(nodes);
                 layouts.push(layout.clone());
             }
         }
     }
-    (layouts, lines)
-}
-
-const MEND: &str = "write it anew with `flexmig config --layout` on one of its nodes";
-
-fn left_out(path: &Path, why: &str) -> String {
-    format!("{}: {why}: left out: {MEND}, or mend slurm.conf", path.display())
+    (layouts, left_out)
 }
 
 /// The first node about which the two disagree, and how.
@@ -127,8 +147,8 @@ mod tests {
     }
 
     fn told(files: &[LayoutFile], text: &str) -> (usize, Vec<String>) {
-        let (layouts, lines) = believed(files, Some(&conf(text)));
-        (layouts.len(), lines)
+        let (layouts, left_out) = believed(files, Some(&conf(text)));
+        (layouts.len(), left_out.iter().map(LeftOut::to_string).collect())
     }
 
     #[test]

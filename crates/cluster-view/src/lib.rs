@@ -20,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flexmig_core::layout::Layout;
 use flexmig_core::slurm_conf::SlurmConf;
 use flexmig_core::view::{ClusterView, FORMAT, PartitionView};
-use slurm_sys::cluster::{Cluster, ClusterError, INFINITE, Partition, Unavailable, candidates};
+use slurm_sys::cluster::{Cluster, ClusterError, INFINITE, Partition};
 
 /// What the controller does not tell.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,18 +29,6 @@ pub struct Files<'a> {
     pub conf: Option<&'a SlurmConf>,
     /// Layout files; [`layouts::believed`] has sorted out the wrong ones.
     pub layouts: &'a [Layout],
-}
-
-/// The controller, for a command: loads Slurm's client library from beside its plugins, which reads
-/// slurm.conf once more. In slurmctld it is [`Cluster::of_process`].
-///
-/// Slurm's library ends the process with a line of its own where there is no configuration; a
-/// command that wants to say it better looks for slurm.conf first.
-pub fn connect(site: &flexmig_site::Site) -> Result<Cluster, Unavailable> {
-    let conf = site.slurm_conf.as_ref().ok();
-    let libraries = candidates(conf.and_then(|conf| conf.get("PluginDir")));
-    // Without a readable file Slurm looks for itself: there are clusters without one.
-    Cluster::connect(conf.map(|_| site.slurm_conf_path.as_path()), &libraries)
 }
 
 /// Takes a snapshot: two requests to the controller, three with jobs. They are not one atomic

@@ -136,10 +136,24 @@ mod tests {
 
     #[test]
     fn broken_files_are_told_with_their_line() {
-        let text = lines(files(&[file("a", "nodes = \"n1\"\nnode = 3\n")])).remove(0);
+        let text = lines(files(&[file("a", "nodes = \"n1\"\nnode = 3\n")], None)).remove(0);
         assert!(text.starts_with("error   /l/a.toml:2: unknown field `node`"), "{text}");
         assert!(
-            text.ends_with(": write it anew with `flexmig config --layout` on one of its nodes")
+            text.contains(": write it anew with `flexmig config --layout` on one of its nodes")
         );
+    }
+
+    #[test]
+    fn the_controller_holds_files_against_slurm_conf() {
+        let one = [file("a", &format!("nodes = \"n1\"\n{GPU}"))];
+        let conf = |gres| {
+            let text = format!("NodeName=n1 Gres={gres}\n");
+            SlurmConf::parse("slurm.conf", text.as_bytes(), &mut |_| Err("none".into()))
+        };
+        assert!(files(&one, Some(&conf("flexmig:1g.10gb:1"))).is_empty());
+        let text = lines(files(&one, Some(&conf("flexmig:1g.10gb:7")))).remove(0);
+        let told = "error   /l/a.toml: node n1: it has 1 of flexmig:1g.10gb, slurm.conf 7: write";
+        assert!(text.starts_with(told), "{text}");
+        assert!(files(&one, None).is_empty(), "a node looks at itself");
     }
 }
