@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{STAY, flexmig, leaves, node, shown, two_gpus};
-use flexmig_cluster::{Client, Cluster, wait_for};
+use flexmig_cluster::{Client, Cluster, Release, wait_for};
 use serde_json::Value;
 
 /// Two GPUs with a 3g.40gb and three 1g.10gb each.
@@ -49,7 +49,10 @@ fn of_node<'v>(status: &'v Value, name: &str) -> &'v Value {
 /// Indices of the leaves of a node for which `is` holds.
 fn indices(node: &Value, is: impl Fn(&Value) -> bool) -> Vec<u32> {
     let leaves = node["leaves"].as_array().expect("leaves").iter();
-    leaves.filter(|leaf| is(leaf)).map(|leaf| leaf["index"].as_u64().expect("index") as u32).collect()
+    leaves
+        .filter(|leaf| is(leaf))
+        .map(|leaf| leaf["index"].as_u64().expect("index") as u32)
+        .collect()
 }
 
 fn held_by(node: &Value, job: u32) -> Vec<u32> {
@@ -95,7 +98,10 @@ fn status_shows_who_holds_which_leaf() {
     let real = leaves(&cluster, "n1");
     for leaf in n1["leaves"].as_array().expect("leaves") {
         let own = &real[leaf["index"].as_u64().expect("index") as usize];
-        assert_eq!((leaf["gpu"].as_u64(), &leaf["profile"]), (Some(own.gpu_minor), &Value::from(own.profile.clone())));
+        assert_eq!(
+            (leaf["gpu"].as_u64(), &leaf["profile"]),
+            (Some(own.gpu_minor), &Value::from(own.profile.clone()))
+        );
     }
     assert_eq!(n2["gpus"], Value::Array(Vec::new()));
 
@@ -162,7 +168,10 @@ fn explain_says_what_sbatch_will_do() {
         let told = json(&cluster, "explain --gres=flexmig:3g:1 -t 60 --json");
         assert_eq!(told["accepted"], true, "{told}");
         let chosen = &told["candidates"][0];
-        assert_eq!((&chosen["composition"], &chosen["chosen"]), (&composition.into(), &true.into()));
+        assert_eq!(
+            (&chosen["composition"], &chosen["chosen"]),
+            (&composition.into(), &true.into())
+        );
         assert_eq!(chosen["starts_now"], true, "{told}");
 
         let job = cluster.sbatch("--gres=flexmig:3g:1 -t 60", STAY);
@@ -176,9 +185,61 @@ fn explain_says_what_sbatch_will_do() {
     }
     let refused = command(&cluster, "explain --gres=flexmig:80gb:1").run();
     assert_eq!(refused.code, 1, "{refused}");
-    let line = refused.stdout.lines().find(|line| line.starts_with("flexmig: ")).unwrap_or_default();
+    let line =
+        refused.stdout.lines().find(|line| line.starts_with("flexmig: ")).unwrap_or_default();
     let sbatch = cluster.try_sbatch("--gres=flexmig:80gb:1", STAY).expect_err("refused");
     assert!(sbatch.stderr.contains(&format!("sbatch: error: {line}\n")), "{line}: {sbatch}");
+}
+
+/// Options as sbatch sends them and as explain reads them come to the same.
+#[test]
+fn explain_reads_options_as_sbatch_does() {
+    let policy = "[select]\nrefresh = 1\nmixed = true\n[submit]\ncpus_per_leaf = 2\n\
+                  memory_per_leaf = 100\n";
+    let cluster = flexmig().policy(policy).node(sizes("n1")).node(two_gpus("n2")).start();
+    for options in [
+        "--gres=flexmig:4",
+        "--gres=flexmig:4 -c 3",
+        "--gres=flexmig:3g:1,flexmig:1g.10gb:2 -t 10",
+        "--gres=flexmig:2g.20gb:1 --mem=2G",
+        "--gres=flexmig:mixed:5 -n 2",
+        "--gres=flexmig:2 -N 2",
+        "--gres=flexmig:20gb:1 -N 1-2 --ntasks-per-node=2",
+        "--gres=flexmig:3g:1 -w n2",
+        "-n 8 -c 4 --gres=flexmig:4",
+        "--gres=flexmig:99",
+        "--gres=flexmig:80gb:1 -p all",
+        "--gres=flexmig:2 -n 2 --tres-per-task=gres/flexmig:1",
+    ] {
+        if options.contains("per-task=") && cluster.release() < Release(23, 2) {
+            continue;
+        }
+        let told = json(&cluster, &format!("explain {options} --json"));
+        let line = told["line"].as_str().expect("a line");
+        match cluster.try_sbatch(&format!("{options} --hold"), STAY) {
+            Ok(job) => {
+                assert_eq!(job.messages, format!("sbatch: {line}\n"), "{options}");
+                let info = job.info();
+                let expected = |key: &str, field: &str| {
+                    let value = &told[field];
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    assert!(value == "null" || info.get(key) == value, "{options}: {}", info.text);
+                };
+                expected("TresPerNode", "tres_per_node");
+                expected("NumTasks", "num_tasks");
+                expected("CPUs/Task", "cpus_per_task");
+                let note = told["note"].as_str().expect("text");
+                assert!(info.text.contains(note), "{options}: {}", info.text);
+                job.cancel();
+                // What it would have taken counts as taken until the next look.
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            Err(ran) => {
+                assert_eq!(told["accepted"], false, "{options}: {ran}");
+                assert!(ran.stderr.contains(&format!("sbatch: error: {line}\n")), "{line}: {ran}");
+            }
+        }
+    }
 }
 
 #[test]
