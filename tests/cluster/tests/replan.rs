@@ -95,17 +95,20 @@ fn three_slices_move_to_three_small_leaves_when_these_are_free_first() {
     let script = "srun sh -c 'echo rank $SLURM_PROCID $CUDA_VISIBLE_DEVICES'\n".to_owned() + STAY;
     look();
     let job = cluster.sbatch("-t 10 --comment=mine --gres=flexmig:3g:1", &script);
-    stays(&job, "flexmig:3g.40gb:1", 2);
-    small.cancel();
     if !moves(&cluster) {
-        stays(&job, "flexmig:3g.40gb:1", 3);
+        // The shorter queue has decided, and that is final.
+        assert_eq!(asks(&job), "flexmig:1g.10gb:3");
+        big.cancel();
+        stays(&job, "flexmig:1g.10gb:3", 3);
         let log = cluster.controller().log();
         assert!(log.contains("waiting jobs keep their first composition"), "{log}");
-        big.cancel();
+        small.cancel();
         shown(&job);
-        assert_eq!(gres(&job, "n1"), "flexmig:3g.40gb:1");
+        assert_eq!(gres(&job, "n1"), "flexmig:1g.10gb:3");
         return;
     }
+    stays(&job, "flexmig:3g.40gb:1", 2);
+    small.cancel();
     let free = Instant::now();
     wait_for("the job to move", 30, || (asks(&job) == "flexmig:1g.10gb:3").then_some(()));
     let took = free.elapsed();
@@ -138,6 +141,9 @@ fn three_slices_move_to_three_small_leaves_when_these_are_free_first() {
 #[test]
 fn three_slices_stay_when_the_large_leaf_is_free_first() {
     let cluster = cluster().node(one_big("n1")).start();
+    if !moves(&cluster) {
+        return;
+    }
     let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
     holder(&cluster, "--gres=flexmig:1g.10gb:3");
     look();
@@ -201,6 +207,9 @@ fn an_srun_that_waits_gets_a_rank_on_each_leaf_that_it_moved_to() {
 #[test]
 fn a_job_of_higher_priority_on_the_same_node_is_not_delayed() {
     let cluster = cluster().node(one_big("n1")).start();
+    if !moves(&cluster) {
+        return;
+    }
     holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let three = holder(&cluster, "-t 30 --gres=flexmig:1g.10gb:3");
     let last = holder(&cluster, "-t 10 --gres=flexmig:1g.10gb:1");
@@ -212,21 +221,19 @@ fn a_job_of_higher_priority_on_the_same_node_is_not_delayed() {
         (cluster.squeue_field(high.id, "SchedNodes") == "n1").then_some(())
     });
     three.cancel();
-    if moves(&cluster) {
-        // Ends before the planned start, as the long one does not.
-        short.wait_running();
-        assert_eq!(gres(&short, "n1"), "flexmig:1g.10gb:3");
-        stays(&long, "flexmig:3g.40gb:1", 1);
-        assert_eq!(high.state(), "PENDING");
-        short.cancel();
-    }
+    // Ends before the planned start, as the long one does not.
+    short.wait_running();
+    assert_eq!(gres(&short, "n1"), "flexmig:1g.10gb:3");
+    stays(&long, "flexmig:3g.40gb:1", 1);
+    assert_eq!(high.state(), "PENDING");
+    short.cancel();
     stays(&long, "flexmig:3g.40gb:1", 4);
     last.cancel();
     high.wait_running();
     assert_eq!(gres(&high, "n1"), "flexmig:1g.10gb:4");
     stays(&long, "flexmig:3g.40gb:1", 2);
     let log = cluster.controller().log();
-    assert_eq!(moved_lines(&log), usize::from(moves(&cluster)), "{log}");
+    assert_eq!(moved_lines(&log), 1, "{log}");
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! for the next.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use super::job::Demand;
 use crate::hostlist;
@@ -21,6 +22,9 @@ pub(super) struct Nodes<'v> {
     /// Planned starts on each node, earliest first.
     plans: Vec<Vec<Planned>>,
     given: Vec<Given>,
+    /// What could not start: in the rest of the round it cannot either, as nodes only fill up, and
+    /// jobs that come later in the queue have more planned before them.
+    vain: RefCell<HashSet<String>>,
 }
 
 /// A planned start.
@@ -102,6 +106,7 @@ impl<'v> Nodes<'v> {
             by_name,
             plans: by_node,
             given: vec![Given::default(); view.nodes.len()],
+            vain: RefCell::default(),
             view,
         }
     }
@@ -133,7 +138,7 @@ impl<'v> Nodes<'v> {
             };
             partitions.push(all.iter().filter(fits).copied().collect::<Cow<[usize]>>());
         }
-        Some(JobNodes { nodes: self, job, rank: Rank::of(job), partitions })
+        Some(JobNodes { nodes: self, job, rank: Rank::of(job), everywhere, partitions })
     }
 
     /// Takes what a job needs from these nodes, for the rest of the round.
@@ -165,6 +170,8 @@ pub(super) struct JobNodes<'n, 'v> {
     nodes: &'n Nodes<'v>,
     job: &'n JobView,
     rank: Rank,
+    /// It names no nodes and no features.
+    everywhere: bool,
     /// Nodes of each of its partitions.
     partitions: Vec<Cow<'n, [usize]>>,
 }
@@ -174,11 +181,21 @@ impl JobNodes<'_, '_> {
     /// many as it needs; `None` if it could not.
     pub fn start(&self, parts: &[Part<'_>], demand: &Demand) -> Option<Vec<usize>> {
         let wanted = usize::try_from(demand.nodes).ok()?;
-        self.partitions.iter().find_map(|places| {
+        let (partition, limit) = (&self.job.partition, self.job.time_limit);
+        let question =
+            self.everywhere.then(|| format!("{partition} {parts:?} {demand:?} {limit:?}"));
+        if question.as_ref().is_some_and(|text| self.nodes.vain.borrow().contains(text)) {
+            return None;
+        }
+        let found = self.partitions.iter().find_map(|places| {
             let fits = |place: &usize| self.fits(*place, parts, demand);
             let found: Vec<usize> = places.iter().copied().filter(fits).take(wanted).collect();
             (found.len() == wanted).then_some(found)
-        })
+        });
+        if let (None, Some(question)) = (&found, question) {
+            self.nodes.vain.borrow_mut().insert(question);
+        }
+        found
     }
 
     fn fits(&self, place: usize, parts: &[Part<'_>], demand: &Demand) -> bool {
