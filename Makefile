@@ -84,7 +84,7 @@ bench-setup: ## what the transport is compared with: UCX, Open MPI, PyTorch (Deb
 bench: setup build build-test ## timings side by side, and build/bench/summary.json
 	sh scripts/bench
 
-demo: setup build build-test ## a 2-node cluster on mock GPUs and a job over four leaves
+demo: setup build build-test ## a 2-node cluster on mock GPUs, a composed job, and an all-reduce over four leaves
 	sh scripts/demo
 
 install: build ## DESTDIR, PREFIX, SLURM_PLUGIN_DIR
