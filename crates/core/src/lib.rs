@@ -25,6 +25,7 @@
 //! | [`view`] | what is on the cluster now? |
 //! | [`select`] | which leaves serve a request best? |
 //! | [`submit`] | is a request allowed, and what becomes of it? |
+//! | [`replan`] | which waiting jobs move to other leaves? |
 //!
 //! [`bus_id`], [`rank`] and [`text`] compile without `std` and without `alloc`, for the preload
 //! library; the rest needs feature `std`, and what reads or writes TOML needs feature `config`.

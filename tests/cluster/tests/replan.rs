@@ -98,6 +98,8 @@ fn three_slices_move_to_three_small_leaves_when_these_are_free_first() {
     if !moves(&cluster) {
         // The shorter queue has decided, and that is final.
         assert_eq!(asks(&job), "flexmig:1g.10gb:3");
+        let said = "cannot change the type of a waiting job";
+        assert!(job.messages.contains(said), "{}", job.messages);
         big.cancel();
         stays(&job, "flexmig:1g.10gb:3", 3);
         let log = cluster.controller().log();
