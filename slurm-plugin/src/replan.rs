@@ -136,25 +136,31 @@ impl Replanner {
         self.primary = SEEN.load(Ordering::Acquire) != before;
         let (job, asked, from, to) =
             (&update.job, &update.note.req, &update.from, &update.note.got);
-        if answer.is_ok() {
-            self.planner.made(update, now, settings);
-        }
         match answer {
-            Ok(()) if update.back => log::info(format_args!(
-                "job {job}: {asked}: back from {from} to {to}: it has not started within two \
-                 backfill cycles"
-            )),
-            Ok(()) => log::info(format_args!(
-                "job {job}: {asked}: moved from {from} to {to}: it can start now"
-            )),
-            Err(error) => {
-                // The job may have started or gone meanwhile.
+            Ok(()) => {
+                self.planner.made(update, now, settings);
+                if update.back {
+                    log::info(format_args!(
+                        "job {job}: {asked}: back from {from} to {to}: it has not started within \
+                         two backfill cycles"
+                    ));
+                } else {
+                    log::info(format_args!(
+                        "job {job}: {asked}: moved from {from} to {to}: it can start now"
+                    ));
+                }
+            }
+            Err(error) if self.primary => {
+                // It may have started meanwhile.
                 log::info(format_args!("{error}: it keeps {from}"));
                 self.planner.failed(update, now, settings);
             }
-        }
-        if !self.primary {
-            log::info("re-planning: this controller is not the primary any more");
+            Err(error) if error.code == ESLURM_ACCESS_DENIED => {
+                self.asked = Some(Instant::now());
+                log::info("re-planning: this controller is not the primary any more");
+            }
+            // The job is gone, or the controller does not answer.
+            Err(error) => log::debug(format_args!("re-planning: {error}")),
         }
         self.primary
     }

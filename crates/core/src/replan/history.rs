@@ -58,8 +58,8 @@ impl History {
     }
 
     /// A job that an earlier slurmctld process had moved: `first` is worked out anew.
-    pub fn found_away(&mut self, name: &str, first: Shape, now: u64) {
-        let past = Past { first, updated: 0, away: Some(now), rests_until: 0 };
+    pub fn found(&mut self, name: &str, first: Shape, away: Option<u64>) {
+        let past = Past { first, updated: 0, away, rests_until: 0 };
         self.jobs.entry(name.to_owned()).or_insert(past);
     }
 

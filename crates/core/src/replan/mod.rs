@@ -310,7 +310,8 @@ impl Context<'_> {
             // What was its first choice is not known any more, but what it would be now.
             let blind = Dialect { now: u64::MAX, ..*self.slurm };
             if let Some(first) = self.choices(job, note, &blind).into_iter().next() {
-                self.history.found_away(name, first, self.view.taken_at);
+                let away = first.tres_per_node != job.tres_per_node;
+                self.history.found(name, first, away.then_some(self.view.taken_at));
             }
         }
     }
