@@ -14,6 +14,8 @@
 //! | [`setup`] | what is simulated: cluster, policy, scheduler |
 //! | [`engine`] | what happens when? |
 //! | [`outcome`] | what came of it? |
+//! | [`trace`] | how are traces read? |
+//! | [`workload`] | which jobs become of a trace, at which load; which are generated? |
 #![forbid(unsafe_code)]
 
 mod choose;
@@ -30,6 +32,8 @@ pub mod outcome;
 pub mod policy;
 mod scheduler;
 pub mod setup;
+pub mod trace;
+pub mod workload;
 
 pub use engine::{Observer, run, simulate};
 pub use gpu::Gpu;
