@@ -141,6 +141,9 @@ impl Row {
     }
 }
 
+/// NCCL_BUFFSIZE as it comes.
+const SIMPLE_BUFFER: usize = 4 << 20;
+
 /// Runs all sizes with the other ranks of the session; `each` sees every row as it is ready.
 pub fn run(
     net: &Net,
@@ -153,8 +156,9 @@ pub fn run(
     let mut rank: Box<dyn Rank> = match options.op {
         Op::Proxy => Box::new(ProxyRank(Proxy::new(net, session, shared, options.channels)?)),
         Op::Transport => {
-            // Room for what comes beside what goes, and whole messages.
-            let room = schedule::buffer_size(Collective::SendRecv, largest);
+            // Room for what comes beside what goes, and whole messages. As large as the buffer of
+            // NCCL's Simple protocol at least: peers that promise no order of stores compare with that.
+            let room = schedule::buffer_size(Collective::SendRecv, largest).max(SIMPLE_BUFFER);
             let window = net.max_requests().min(16);
             Box::new(TransportRank { ring: Ring::new(net, session, shared, room, 1)?, window })
         }

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 /// One page; cache lines and vector registers divide it.
 const ALIGNMENT: usize = 4096;
 
-/// Page-aligned zeroed bytes.
+/// Page-aligned zeroed bytes, in pages of their own: an untouched one would be the kernel's one page
+/// of zeroes, which always comes out of the cache.
 pub struct Buffer {
     start: NonNull<u8>,
     layout: Layout,
@@ -21,10 +22,12 @@ impl Buffer {
             .unwrap_or_else(|_| panic!("{bytes} bytes cannot be one allocation"));
         // SAFETY: the layout's size is not 0.
         let start = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(start) {
-            Some(start) => Buffer { start, layout },
-            None => handle_alloc_error(layout),
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        for page in (0..size).step_by(ALIGNMENT) {
+            // SAFETY: inside the allocation.
+            unsafe { start.add(page).write_volatile(0) };
         }
+        Buffer { start, layout }
     }
 
     /// Size in bytes, whole pages.

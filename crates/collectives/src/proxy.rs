@@ -18,8 +18,10 @@ use crate::schedule::chunk;
 const STEPS: usize = 8;
 /// Bytes of a slot: one step of the Simple protocol's buffer.
 const SLICE: usize = 512 << 10;
-/// Most data of one channel that goes as LL lines: 64 KiB of lines.
+/// Most data of one channel that goes as LL lines.
 const LL_DATA: usize = 32 << 10;
+/// Bytes of a slot: one step of the LL protocol's buffer.
+const LL_LINES: usize = 2 * LL_DATA;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
@@ -27,12 +29,40 @@ enum Protocol {
     Ll,
 }
 
+/// A protocol's buffer, registered by itself as NCCL does it.
+struct Slots {
+    buffer: Buffer,
+    memory: Registration,
+    /// Bytes of a slot.
+    size: usize,
+}
+
+impl Slots {
+    fn new(link: &mut Link<'_>, size: usize) -> Result<Slots, Error> {
+        let buffer = Buffer::new(STEPS * size);
+        let memory = link.register(&buffer)?;
+        Ok(Slots { buffer, memory, size })
+    }
+
+    fn address(&self, slot: usize) -> *mut u8 {
+        self.buffer.address(slot * self.size)
+    }
+
+    fn bytes(&self, slot: usize, len: usize) -> &[u8] {
+        self.buffer.bytes(slot * self.size..slot * self.size + len)
+    }
+
+    fn bytes_mut(&mut self, slot: usize, len: usize) -> &mut [u8] {
+        self.buffer.bytes_mut(slot * self.size..slot * self.size + len)
+    }
+}
+
 /// One direction of one channel.
 struct Sub<'a> {
     /// Dropped before the memory.
     link: Link<'a>,
-    memory: Registration,
-    slots: Buffer,
+    simple: Slots,
+    ll: Slots,
     requests: [Option<Request>; STEPS],
     /// The connection's step at the start of this operation: slots go round.
     base: usize,
@@ -149,10 +179,10 @@ impl<'a> Proxy<'a> {
                 let ready = op.protocol == Protocol::Simple || sub.flags_are(slot, size, step);
                 let mut request = None;
                 if ready {
-                    let at = sub.slots.address(slot * SLICE);
+                    let slots = sub.slots(op.protocol);
                     // SAFETY: the slot is registered memory of this channel, and is filled again only
                     // after this send is complete. The link is dropped before the memory.
-                    request = unsafe { sub.link.isend(at, size, sub.memory)? };
+                    request = unsafe { sub.link.isend(slots.address(slot), size, slots.memory)? };
                 }
                 if request.is_some() {
                     sub.requests[slot] = request;
@@ -185,11 +215,11 @@ impl<'a> Proxy<'a> {
             }
             let (slot, is_ll) = (sub.slot(sub.posted), op.protocol == Protocol::Ll);
             // NCCL offers the whole slot, whatever will come.
-            let size = if is_ll { op.wire(LL_DATA) } else { SLICE };
-            let at = sub.slots.address(slot * SLICE);
+            let slots = sub.slots(op.protocol);
             // SAFETY: the slot is registered memory of this channel that is looked at only after
             // this receive is complete. The link is dropped before the memory.
-            let request = unsafe { sub.link.irecv(at, size, sub.memory, is_ll)? };
+            let request =
+                unsafe { sub.link.irecv(slots.address(slot), slots.size, slots.memory, is_ll)? };
             if request.is_some() {
                 sub.requests[slot] = request;
                 sub.posted += 1;
@@ -228,10 +258,24 @@ impl<'a> Proxy<'a> {
 
 impl<'a> Sub<'a> {
     fn new(mut link: Link<'a>) -> Result<Sub<'a>, Error> {
-        let slots = Buffer::new(STEPS * SLICE);
-        let memory = link.register(&slots)?;
+        let simple = Slots::new(&mut link, SLICE)?;
+        let ll = Slots::new(&mut link, LL_LINES)?;
         let requests = [None; STEPS];
-        Ok(Sub { link, memory, slots, requests, base: 0, posted: 0, passed: 0, done: 0 })
+        Ok(Sub { link, simple, ll, requests, base: 0, posted: 0, passed: 0, done: 0 })
+    }
+
+    fn slots(&self, protocol: Protocol) -> &Slots {
+        match protocol {
+            Protocol::Simple => &self.simple,
+            Protocol::Ll => &self.ll,
+        }
+    }
+
+    fn slots_mut(&mut self, protocol: Protocol) -> &mut Slots {
+        match protocol {
+            Protocol::Simple => &mut self.simple,
+            Protocol::Ll => &mut self.ll,
+        }
     }
 
     fn slot(&self, step: usize) -> usize {
@@ -247,8 +291,8 @@ impl<'a> Sub<'a> {
 
     /// The GPU of the sender: data into the slot of the step that is posted next.
     fn fill(&mut self, op: &Operation, range: std::ops::Range<usize>, rank: usize) {
-        let (start, flag) = (self.slot(self.posted) * SLICE, flag(self.base + self.posted));
-        let place = self.slots.bytes_mut(start..start + op.wire(range.len()));
+        let (slot, flag) = (self.slot(self.posted), flag(self.base + self.posted));
+        let place = self.slots_mut(op.protocol).bytes_mut(slot, op.wire(range.len()));
         match op.protocol {
             Protocol::Simple => {
                 if let Some(seed) = op.seed {
@@ -270,15 +314,13 @@ impl<'a> Sub<'a> {
     fn empty(&mut self, op: &Operation, range: std::ops::Range<usize>, rank: usize) -> u64 {
         let (slot, step) = (self.slot(self.done), self.base + self.done);
         let size = op.wire(range.len());
-        let start = slot * SLICE;
         let wrong = match (op.protocol, op.seed) {
             (Protocol::Simple, None) => 0,
             (Protocol::Simple, Some(seed)) => {
-                let bytes = self.slots.bytes(start..start + size);
-                data::wrong_bytes(bytes, range.start, seed, rank)
+                data::wrong_bytes(self.simple.bytes(slot, size), range.start, seed, rank)
             }
             (Protocol::Ll, seed) => {
-                let lines = self.slots.bytes(start..start + size);
+                let lines = self.ll.bytes(slot, size);
                 let mut data: Vec<u8> =
                     lines.chunks_exact(8).flat_map(|half| &half[..4]).copied().collect();
                 data.truncate(range.len());
@@ -289,14 +331,14 @@ impl<'a> Sub<'a> {
         };
         // Stale data must not pass for the next message in this slot.
         if op.seed.is_some() || op.protocol == Protocol::Ll {
-            self.slots.bytes_mut(start..start + size).fill(0xff);
+            self.slots_mut(op.protocol).bytes_mut(slot, size).fill(0xff);
         }
         wrong
     }
 
     /// Whether all LL flags of a slot are those of this step.
     fn flags_are(&self, slot: usize, size: usize, step: usize) -> bool {
-        let lines = self.slots.bytes(slot * SLICE..slot * SLICE + size);
+        let lines = self.ll.bytes(slot, size);
         lines.chunks_exact(8).all(|half| half[4..] == flag(step))
     }
 }

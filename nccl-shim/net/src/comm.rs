@@ -43,11 +43,17 @@ impl Comm {
         Self { queue: Queue::default(), link, failed: None, pid: std::process::id() }
     }
 
-    /// `isend` and `irecv`: a request for this buffer. `None`: 32 are in flight.
+    /// `isend` and `irecv`: a request for this buffer, of whose surroundings `region`
+    /// bytes were registered. `None`: 32 are in flight.
     #[inline]
-    pub fn start(&mut self, data: *mut u8, len: usize) -> Result<Option<*mut Request>> {
+    pub fn start(
+        &mut self,
+        data: *mut u8,
+        len: usize,
+        region: usize,
+    ) -> Result<Option<*mut Request>> {
         self.still_good()?;
-        let Some(index) = self.queue.take(data, len) else {
+        let Some(index) = self.queue.take(data, len, region) else {
             self.progress()?;
             return Ok(None);
         };

@@ -16,7 +16,7 @@
 use std::sync::OnceLock;
 
 use crate::log;
-use crate::single_copy;
+use crate::polled::Polled;
 
 /// Which transports may be used within a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,10 @@ pub struct Config {
     pub transport: Transport,
     /// `FLEXMIG_NET_RING`: bytes of a ring's data area, 64K to 64M.
     pub ring: usize,
-    /// The shortest message for single copy, by NCCL's protocols. `None` if
-    /// `FLEXMIG_NET_SINGLE_COPY` is `0`: always copy through the ring.
-    pub single_copy: Option<usize>,
+    /// `FLEXMIG_NET_SINGLE_COPY`: if not, all messages are copied through the ring.
+    pub single_copy: bool,
+    /// What the GPU may poll, by NCCL's own variables.
+    pub polled: Polled,
     /// `FLEXMIG_NET_SOCKETS`: sockets of a TCP connection, 1 to 16.
     pub sockets: usize,
     /// `FLEXMIG_NET_LIVENESS`: `auto`, or `lock` to use record locks instead of pidfds.
@@ -48,7 +49,8 @@ impl Default for Config {
         Self {
             transport: Transport::Auto,
             ring: 2 << 20,
-            single_copy: single_copy::min_message(|_| None),
+            single_copy: true,
+            polled: Polled::from_env(|_| None),
             sockets: 4,
             locks_only: false,
         }
@@ -88,9 +90,7 @@ const ROWS: [Row; 5] = [
         name: "FLEXMIG_NET_SINGLE_COPY",
         takes: "0 or 1",
         apply: |config, text| {
-            if !parse_switch(text)? {
-                config.single_copy = None;
-            }
+            config.single_copy = parse_switch(text)?;
             Some(())
         },
     },
@@ -136,7 +136,7 @@ fn parse_switch(text: &str) -> Option<bool> {
 impl Config {
     /// From variables, as `get` gives them; `complain` gets one line per bad value.
     pub fn read(get: impl Fn(&str) -> Option<String>, mut complain: impl FnMut(String)) -> Self {
-        let mut config = Self { single_copy: single_copy::min_message(&get), ..Self::default() };
+        let mut config = Self { polled: Polled::from_env(&get), ..Self::default() };
         for row in &ROWS {
             let Some(text) = get(row.name) else { continue };
             let word = text.trim().to_ascii_lowercase();
@@ -190,15 +190,16 @@ mod tests {
     fn values_are_read_leniently() {
         let (config, lines) = read(&[
             ("FLEXMIG_NET_TRANSPORT", " TCP "),
-            ("FLEXMIG_NET_RING", "4M"),
+            ("FLEXMIG_NET_RING", "8M"),
             ("FLEXMIG_NET_SINGLE_COPY", "off"),
             ("FLEXMIG_NET_SOCKETS", "8"),
             ("FLEXMIG_NET_LIVENESS", "lock"),
         ]);
         let expected = Config {
             transport: Transport::Tcp,
-            ring: 4 << 20,
-            single_copy: None,
+            ring: 8 << 20,
+            single_copy: false,
+            polled: Config::default().polled,
             sockets: 8,
             locks_only: true,
         };

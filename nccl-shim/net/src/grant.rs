@@ -9,12 +9,14 @@
 //! The receiver does not let go of its buffer before every chunk that the sender
 //! claimed is reported, or the sender is dead: see [`Grant::close`].
 
+use crate::comm::BUDGET;
 use crate::error::Result;
 use crate::ring::broken;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Both ends shall find work in a short message, and few claims in a long one.
-const CHUNKS: std::ops::RangeInclusive<usize> = 32 << 10..=256 << 10;
+/// One half for each end where that is not too long for one call: a system call costs
+/// as much as copying some KiB, and the same half every time stays in the same cache.
+const CHUNKS: std::ops::RangeInclusive<usize> = 16 << 10..=BUDGET;
 const MAX_CHUNKS: usize = 60_000;
 
 /// How a message is cut.
@@ -27,8 +29,8 @@ pub struct Cut {
 impl Cut {
     /// The same on both ends.
     pub fn new(len: usize) -> Self {
-        let quarter = (len / 4).next_multiple_of(4096).clamp(*CHUNKS.start(), *CHUNKS.end());
-        Self { len, chunk: quarter.max(len.div_ceil(MAX_CHUNKS).next_multiple_of(64)) }
+        let half = len.div_ceil(2).next_multiple_of(4096).clamp(*CHUNKS.start(), *CHUNKS.end());
+        Self { len, chunk: half.max(len.div_ceil(MAX_CHUNKS).next_multiple_of(64)) }
     }
 
     /// Number of chunks.

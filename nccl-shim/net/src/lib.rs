@@ -30,6 +30,7 @@ pub mod interface;
 pub mod log;
 pub mod path;
 pub mod peer;
+pub mod polled;
 pub mod request;
 pub mod ring;
 pub mod shm;

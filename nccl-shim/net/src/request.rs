@@ -30,6 +30,8 @@ pub struct Request {
     pub state: State,
     /// NCCL's buffer.
     pub data: *mut u8,
+    /// Bytes that were registered around it; 0 if that is not known.
+    pub region: usize,
     /// Bytes to send; on a receiver the buffer's size until the message is known,
     /// then the message's.
     pub len: usize,
@@ -53,6 +55,7 @@ impl Default for Queue {
             owner: std::ptr::null_mut(),
             state: State::Free,
             data: std::ptr::null_mut(),
+            region: 0,
             len: 0,
             moved: 0,
         };
@@ -81,7 +84,7 @@ impl Queue {
 
     /// Takes a free request; `None`: all are in flight.
     #[inline]
-    pub fn take(&mut self, data: *mut u8, len: usize) -> Option<usize> {
+    pub fn take(&mut self, data: *mut u8, len: usize, region: usize) -> Option<usize> {
         if self.free == 0 {
             return None;
         }
@@ -90,6 +93,7 @@ impl Queue {
         let request = &mut self.requests[index];
         request.state = State::Queued;
         request.data = data;
+        request.region = region;
         request.len = len;
         request.moved = 0;
         Some(index)
@@ -142,10 +146,10 @@ mod tests {
         let mut queue = Queue::default();
         for round in 0..3 {
             for i in 0..MAX_REQUESTS {
-                let index = queue.take(std::ptr::null_mut(), i).expect("a free one");
+                let index = queue.take(std::ptr::null_mut(), i, 0).expect("a free one");
                 queue.push(index);
             }
-            assert_eq!(queue.take(std::ptr::null_mut(), 0), None, "round {round}");
+            assert_eq!(queue.take(std::ptr::null_mut(), 0, 0), None, "round {round}");
             for i in 0..MAX_REQUESTS {
                 assert_eq!(queue.at(0).len, i);
                 let address: *const Request = queue.at(0);

@@ -102,19 +102,20 @@ pub trait Memory {
     /// Size of the data area, a multiple of [`ALIGN`]. Never read from shared memory.
     fn capacity(&self) -> usize;
 
-    /// Copies into the data area; `streaming` asks for stores past the cache.
+    /// Copies into the data area.
     ///
     /// # Safety
     /// `src` must be readable for `len` bytes, and `offset + len` within the
     /// capacity.
-    unsafe fn write(&self, offset: usize, src: *const u8, len: usize, streaming: bool);
+    unsafe fn write(&self, offset: usize, src: *const u8, len: usize);
 
-    /// Copies out of the data area, forward.
+    /// Copies out of the data area, forward; `streaming` allows stores past the
+    /// cache.
     ///
     /// # Safety
     /// `dst` must be writable for `len` bytes, and `offset + len` within the
     /// capacity.
-    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize);
+    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize, streaming: bool);
 }
 
 /// How a message's payload travels.
@@ -248,7 +249,7 @@ impl<M: Memory> Producer<M> {
             return Ok(false);
         }
         // SAFETY: the caller vouches for `src`; `len` bytes are free.
-        unsafe { self.put(src, len, false) };
+        unsafe { self.put(src, len) };
         self.pos += size;
         self.announce(1, len);
         Ok(true)
@@ -281,13 +282,7 @@ impl<M: Memory> Producer<M> {
     ///
     /// # Safety
     /// `src` must be readable for `len` bytes.
-    pub unsafe fn stream(
-        &mut self,
-        src: *const u8,
-        len: usize,
-        piece: usize,
-        streaming: bool,
-    ) -> Result<usize> {
+    pub unsafe fn stream(&mut self, src: *const u8, len: usize, piece: usize) -> Result<usize> {
         let wanted = len.min(piece);
         let room = self.room(wanted as u64)?;
         let mut now = wanted.min(room as usize);
@@ -298,7 +293,7 @@ impl<M: Memory> Producer<M> {
             return Ok(0);
         }
         // SAFETY: the caller vouches for `src`; `now` bytes are free.
-        unsafe { self.put(src, now, streaming) };
+        unsafe { self.put(src, now) };
         self.pos += padded(now as u64);
         self.memory.control().producer.head.store(self.pos, Ordering::Release);
         Ok(now)
@@ -306,15 +301,15 @@ impl<M: Memory> Producer<M> {
 
     /// # Safety
     /// `src` must be readable for `len` bytes, and `len` at most the capacity.
-    unsafe fn put(&self, src: *const u8, len: usize, streaming: bool) {
+    unsafe fn put(&self, src: *const u8, len: usize) {
         let capacity = self.memory.capacity();
         let at = (self.pos % capacity as u64) as usize;
         let first = len.min(capacity - at);
         // SAFETY: both parts end within the capacity.
         unsafe {
-            self.memory.write(at, src, first, streaming);
+            self.memory.write(at, src, first);
             if first < len {
-                self.memory.write(0, src.add(first), len - first, streaming);
+                self.memory.write(0, src.add(first), len - first);
             }
         }
     }
@@ -411,18 +406,25 @@ impl<M: Memory> Consumer<M> {
     /// `dst` must be writable for `len` bytes; `len` as announced.
     pub unsafe fn block(&mut self, dst: *mut u8, len: usize) {
         // SAFETY: `peek` held `len` against the capacity.
-        unsafe { self.get(dst, len) };
+        unsafe { self.get(dst, len, false) };
         self.pos += padded(len as u64);
         self.head = self.head.max(self.pos);
         self.memory.control().consumer.tail.store(self.pos, Ordering::Release);
     }
 
     /// Takes the next bytes of the message under way, at most `piece` of the `len`
-    /// that are left. Returns how many; 0 is: none there now.
+    /// that are left. Returns how many; 0 is: none there now. `streaming` allows
+    /// stores past the cache.
     ///
     /// # Safety
     /// `dst` must be writable for `len` bytes.
-    pub unsafe fn stream(&mut self, dst: *mut u8, len: usize, piece: usize) -> Result<usize> {
+    pub unsafe fn stream(
+        &mut self,
+        dst: *mut u8,
+        len: usize,
+        piece: usize,
+        streaming: bool,
+    ) -> Result<usize> {
         let wanted = len.min(piece) as u64;
         if self.head - self.pos < wanted {
             let head = self.memory.control().producer.head.load(Ordering::Acquire);
@@ -443,7 +445,7 @@ impl<M: Memory> Consumer<M> {
             return Ok(0);
         }
         // SAFETY: `now` is at most the capacity, as head was checked.
-        unsafe { self.get(dst, now) };
+        unsafe { self.get(dst, now, streaming) };
         self.pos += padded(now as u64);
         self.head = self.head.max(self.pos);
         self.memory.control().consumer.tail.store(self.pos, Ordering::Release);
@@ -452,15 +454,15 @@ impl<M: Memory> Consumer<M> {
 
     /// # Safety
     /// `dst` must be writable for `len` bytes, and `len` at most the capacity.
-    unsafe fn get(&self, dst: *mut u8, len: usize) {
+    unsafe fn get(&self, dst: *mut u8, len: usize, streaming: bool) {
         let capacity = self.memory.capacity();
         let at = (self.pos % capacity as u64) as usize;
         let first = len.min(capacity - at);
         // SAFETY: both parts end within the capacity.
         unsafe {
-            self.memory.read(at, dst, first);
+            self.memory.read(at, dst, first, streaming);
             if first < len {
-                self.memory.read(0, dst.add(first), len - first);
+                self.memory.read(0, dst.add(first), len - first, streaming);
             }
         }
     }

@@ -89,18 +89,18 @@ impl Memory for Mapping {
         self.capacity
     }
 
-    unsafe fn write(&self, offset: usize, src: *const u8, len: usize, streaming: bool) {
+    unsafe fn write(&self, offset: usize, src: *const u8, len: usize) {
+        debug_assert!(offset + len <= self.capacity);
+        // SAFETY: the caller keeps the range within the data area.
+        unsafe { copy::bulk(self.data().add(offset), src, len) }
+    }
+
+    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize, streaming: bool) {
         debug_assert!(offset + len <= self.capacity);
         // SAFETY: the caller keeps the range within the data area.
         unsafe {
-            let dst = self.data().add(offset);
+            let src = self.data().add(offset);
             if streaming { copy::streaming(dst, src, len) } else { copy::forward(dst, src, len) }
         }
-    }
-
-    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize) {
-        debug_assert!(offset + len <= self.capacity);
-        // SAFETY: the caller keeps the range within the data area.
-        unsafe { copy::forward(dst, self.data().add(offset), len) }
     }
 }

@@ -21,7 +21,7 @@ use crate::shm_link::{ShmReceiver, ShmSender};
 use crate::single_copy;
 use crate::sys;
 
-const HELLO: u64 = u64::from_le_bytes(*b"fm-ring1");
+const HELLO: u64 = u64::from_le_bytes(*b"fm-ring2");
 const HELLO_WORDS: usize = 6;
 /// Bytes that the receiver reads to take the profile.
 const SAMPLE: usize = 64 << 10;
@@ -129,12 +129,12 @@ impl Connecting {
         let Some(memory) = self.memory.take() else {
             return Err(NetError::remote("connected twice"));
         };
-        let paths = Paths::new(config.single_copy.filter(|_| words[1] != 0));
+        let paths = Paths::new(config.single_copy && words[1] != 0);
         log::debug(format_args!(
             "sender: ring of {} bytes, {peer:?}, {paths:?}",
             memory.capacity()
         ));
-        Ok(Some(ShmSender::new(memory, peer, pid, paths)))
+        Ok(Some(ShmSender::new(memory, peer, pid, paths, config.polled)))
     }
 
     /// A process that ended will not answer, even if a child of it holds the socket.
@@ -173,7 +173,7 @@ impl Connecting {
         let hello = words_to_bytes([
             HELLO,
             memory.capacity() as u64,
-            u64::from(config.single_copy.is_some()),
+            u64::from(config.single_copy),
             std::ptr::from_ref::<u64>(&self.probe) as u64,
             *self.probe,
             memory.data() as u64,
@@ -241,9 +241,8 @@ impl Accepting {
             .map_err(|error| NetError::system("SO_PEERCRED", &error))?;
         peer::lock(memory.fd(), Side::Receiver)?;
         let peer = Peer::watch(self.socket.as_fd(), pid, Side::Sender, config.locks_only);
-        let readable = single_copy != 0
-            && config.single_copy.is_some()
-            && single_copy::probe(pid, address, value);
+        let readable =
+            single_copy != 0 && config.single_copy && single_copy::probe(pid, address, value);
         let (fetch, ring) = match readable {
             // SAFETY: every ring is at least as long as the sample.
             true => unsafe { single_copy::measure(pid, data, memory.data(), SAMPLE) },
@@ -257,6 +256,7 @@ impl Accepting {
              {fetch}, ring {ring}"
         ));
         let pid = if readable { pid } else { 0 };
-        Ok(Some(ShmReceiver::new(memory, peer, pid, Costs::new(ring, fetch))))
+        let costs = Costs::new(ring, fetch);
+        Ok(Some(ShmReceiver::new(memory, peer, pid, costs, config.polled)))
     }
 }

@@ -2,22 +2,22 @@
 
 use crate::comm::BUDGET;
 use crate::error::{NetError, Result};
-use crate::path::{Costs, MEASURED, Path, Paths};
+use crate::path::{Costs, Next, Path, Paths, SHORT};
 use crate::peer::{Peer, Pulse};
+use crate::polled::Polled;
 use crate::request::{Queue, State};
 use crate::ring::{Consumer, INLINE, Kind, MAX_MESSAGE, Memory, Message, Producer};
 use crate::shm::Mapping;
-use crate::single_copy::{Fetch, Outcome, Push};
+use crate::single_copy::{Bounce, Fetch, Outcome, Push};
 use crate::sys;
 
-/// Messages up to this size are written before they are announced.
-const BLOCK: usize = 8 << 10;
 /// Bytes between two looks at the other side's index: a short message is cut so that
 /// both ends work at it at the same time.
 fn piece(len: usize) -> usize {
-    (len / 8).clamp(4 << 10, 32 << 10)
+    let most = if len >= STREAMING { 128 << 10 } else { 32 << 10 };
+    (len / 8).clamp(4 << 10, most)
 }
-/// Messages from this size on go into the ring past the cache.
+/// Messages from this size on leave the ring past the cache.
 const STREAMING: usize = 8 << 20;
 
 /// The sending end.
@@ -29,18 +29,20 @@ pub struct ShmSender {
     pid: i32,
     pulse: Pulse,
     paths: Paths,
+    polled: Polled,
     push: Push,
 }
 
 impl ShmSender {
     /// A sender on a fresh ring; `pid` is the receiver's.
-    pub fn new(memory: Mapping, peer: Peer, pid: i32, paths: Paths) -> Self {
+    pub fn new(memory: Mapping, peer: Peer, pid: i32, paths: Paths, polled: Polled) -> Self {
         Self {
             ring: Producer::new(memory),
             peer,
             pid,
             pulse: Pulse::default(),
             paths,
+            polled,
             push: Push::default(),
         }
     }
@@ -98,7 +100,7 @@ impl ShmSender {
         // SAFETY: NCCL keeps the buffer valid until `test` says done.
         let n = unsafe {
             let data = request.data.add(request.moved);
-            self.ring.stream(data, left, piece(len), len >= STREAMING)?
+            self.ring.stream(data, left, piece(len))?
         };
         request.moved += n;
         if n == left {
@@ -130,9 +132,11 @@ impl ShmSender {
     /// Announces a queued message. False: not possible now.
     #[inline]
     fn begin(&mut self, queue: &mut Queue, place: usize) -> Result<bool> {
+        let waiting = queue.len();
         let request = queue.at(place);
-        let (data, len) = (request.data, request.len);
-        if len <= BLOCK {
+        let (data, len, region) = (request.data, request.len, request.region);
+        if len <= SHORT {
+            // Written before it is announced.
             // SAFETY: NCCL keeps the buffer valid until `test` says done.
             let sent = unsafe {
                 if len <= INLINE {
@@ -152,7 +156,8 @@ impl ShmSender {
         if !self.ring.has_slot()? {
             return Ok(false);
         }
-        request.state = match self.paths.choose(len, self.ring.preference()) {
+        let next = Next { len, is_polled: self.polled.may_be(len, region), waiting };
+        request.state = match self.paths.choose(next, self.ring.preference()) {
             Path::SingleCopy => State::Parked(self.ring.rendezvous(data as u64, len)),
             Path::Ring => {
                 self.ring.begin_stream(len);
@@ -209,6 +214,11 @@ enum Taking {
     Inline,
     Block,
     Stream,
+    /// `done` bytes of those at `from` of the sender went through the bounce buffer.
+    Bounce {
+        from: u64,
+        done: usize,
+    },
     Fetch(Fetch),
 }
 
@@ -225,6 +235,8 @@ pub struct ShmReceiver {
     refused: bool,
     /// Senders may write into our memory; no longer, once one could not.
     shared: bool,
+    polled: Polled,
+    bounce: Bounce,
     costs: Costs,
     /// When the message under way was first seen.
     begun_ns: u64,
@@ -233,7 +245,7 @@ pub struct ShmReceiver {
 impl ShmReceiver {
     /// A receiver on a fresh ring; `pid` is the sender's, 0 if its memory cannot be
     /// read.
-    pub fn new(memory: Mapping, peer: Peer, pid: i32, costs: Costs) -> Self {
+    pub fn new(memory: Mapping, peer: Peer, pid: i32, costs: Costs, polled: Polled) -> Self {
         let ring = Consumer::new(memory);
         ring.prefer(costs.preference());
         Self {
@@ -244,6 +256,8 @@ impl ShmReceiver {
             taking: None,
             refused: pid <= 0,
             shared: true,
+            polled,
+            bounce: Bounce::default(),
             costs,
             begun_ns: 0,
         }
@@ -285,8 +299,8 @@ impl ShmReceiver {
                 }
                 request.len = len;
                 request.state = State::Moving;
-                self.taking = Some(self.begin(message, request.data)?);
-                if len > MEASURED {
+                self.taking = Some(self.begin(message, request.data, request.region));
+                if len > SHORT {
                     self.begun_ns = sys::now_ns();
                 }
             }
@@ -319,22 +333,44 @@ impl ShmReceiver {
                                 left
                             }
                             Outcome::Refused => {
-                                self.refused = true;
-                                self.ring.refuse();
-                                self.taking = Some(Taking::Stream);
+                                self.refuse();
                                 continue;
                             }
                         }
                     }
-                    _ => self.ring.stream(dst, left, piece(request.len))?,
+                    Some(Taking::Bounce { from, done }) => {
+                        let (ring, peer) = (&self.ring, &self.peer);
+                        let is_gone = || ring.peer_closed() || peer.is_gone(ring.memory().fd());
+                        let (at, rest) = (from.wrapping_add(*done as u64), left - *done);
+                        match self.bounce.step(self.pid, at, dst.add(*done), rest, is_gone)? {
+                            Some(n) if n == rest => left,
+                            Some(n) => {
+                                *done += n;
+                                budget = budget.saturating_sub(n);
+                                moved = true;
+                                continue;
+                            }
+                            None => {
+                                self.refuse();
+                                continue;
+                            }
+                        }
+                    }
+                    _ => {
+                        let len = request.len;
+                        let streaming =
+                            len >= STREAMING && !self.polled.may_be(len, request.region);
+                        self.ring.stream(dst, left, piece(len), streaming)?
+                    }
                 }
             };
             request.moved += n;
             budget = budget.saturating_sub(n);
             if n == left {
-                let straight = matches!(self.taking.take(), Some(Taking::Fetch(_)));
+                let taken = self.taking.take();
+                let straight = matches!(taken, Some(Taking::Fetch(_) | Taking::Bounce { .. }));
                 self.ring.finish();
-                if request.len > MEASURED {
+                if request.len > SHORT {
                     let path = if straight { Path::SingleCopy } else { Path::Ring };
                     self.costs.finished(path, request.len, self.begun_ns, sys::now_ns());
                     self.ring.prefer(self.costs.preference());
@@ -350,17 +386,30 @@ impl ShmReceiver {
 
     /// How an announced message is taken.
     #[inline]
-    fn begin(&self, message: Message, to: *mut u8) -> Result<Taking> {
-        Ok(match message.kind {
+    fn begin(&self, message: Message, to: *mut u8, region: usize) -> Taking {
+        let len = message.len as usize;
+        match message.kind {
             Kind::Inline => Taking::Inline,
             Kind::Block => Taking::Block,
-            Kind::Rendezvous(from) if !self.refused => {
-                let grant = &self.ring.memory().control().grant;
-                let (number, len) = (self.ring.number(), message.len as usize);
-                Taking::Fetch(Fetch::new(number, from, to, len, grant, self.shared))
+            Kind::Rendezvous(_) if self.refused => Taking::Stream,
+            Kind::Rendezvous(from) if self.polled.may_be(len, region) => {
+                Taking::Bounce { from, done: 0 }
             }
-            Kind::Stream | Kind::Rendezvous(_) => Taking::Stream,
-        })
+            Kind::Rendezvous(from) => {
+                let grant = &self.ring.memory().control().grant;
+                Taking::Fetch(Fetch::new(self.ring.number(), from, to, len, grant, self.shared))
+            }
+            Kind::Stream => Taking::Stream,
+        }
+    }
+
+    /// The sender's memory is out of reach: the message at hand, and all that follow,
+    /// shall come through the ring.
+    #[cold]
+    fn refuse(&mut self) {
+        self.refused = true;
+        self.ring.refuse();
+        self.taking = Some(Taking::Stream);
     }
 
     /// A rendezvous is only good if the sender held its buffer still to the end.

@@ -5,9 +5,10 @@
 //! address came over the socket. If it cannot, or if a buffer turns out to be out of
 //! reach later, the connection uses the ring.
 //!
-//! The kernel's copy promises nothing about the order of its stores, and the GPU may
-//! poll what arrives, flags among the data, with NCCL's LL and LL128 protocols. So
-//! only messages go this way that cannot be theirs: [`min_message`].
+//! The kernel's copy promises nothing about the order of its stores. So a message that
+//! the GPU may poll while it arrives ([`crate::polled`]) is read into a buffer of the
+//! plugin's own and goes on with ordered stores: [`Bounce`]. All others are read, and
+//! written, straight in place: [`Fetch`], [`Push`].
 //!
 //! Writing into another process is the delicate half. The sender does it only with
 //! a chunk claimed ([`crate::grant`]), and only to a process that was alive just
@@ -20,27 +21,6 @@ use crate::copy;
 use crate::error::{NetError, Result};
 use crate::grant::{Cut, Grant, number};
 use crate::sys;
-
-/// The largest step of NCCL's LL protocol with its default buffers.
-const LL_STEP: usize = 64 << 10;
-/// Above the largest step of LL128 (600 KiB).
-const ABOVE_LL128: usize = 1 << 20;
-
-/// Shorter messages always take the ring: an LL or LL128 step may be as long.
-///
-/// NCCL uses LL128 towards a device at the CPU, as ours is, only where GPU and CPU
-/// are one package (aarch64), or if `NCCL_PROTO` asks for it. With buffers of the
-/// user's own size nothing is known: `None`.
-pub fn min_message(env: impl Fn(&str) -> Option<String>) -> Option<usize> {
-    let sized = ["NCCL_LL_BUFFSIZE", "NCCL_LL128_BUFFSIZE"];
-    if sized.into_iter().any(|name| env(name).is_some_and(|text| !text.trim().is_empty())) {
-        return None;
-    }
-    let protocols = env("NCCL_PROTO").unwrap_or_default().to_ascii_uppercase();
-    let asked = protocols.contains("LL128") && !protocols.trim_start().starts_with('^');
-    let ll128 = asked || !cfg!(target_arch = "x86_64");
-    Some(if ll128 { ABOVE_LL128 } else { LL_STEP + 1 })
-}
 
 /// Whether the word at `address` of process `pid` can be read and is `expected`.
 pub fn probe(pid: i32, address: u64, expected: u64) -> bool {
@@ -210,6 +190,45 @@ impl Fetch {
     }
 }
 
+/// Where messages rest that the GPU may poll: as long as the longest of them.
+const BOUNCE: usize = 64 << 10;
+
+/// The receiver's way round the kernel's unordered stores. The buffer stays in the
+/// caches, so the second copy is a cheap one.
+#[derive(Debug, Default)]
+pub struct Bounce(Box<[u8]>);
+
+impl Bounce {
+    /// Copies the next of `len` bytes at `from` of the sender. Returns how many;
+    /// `None`: its memory is out of reach.
+    ///
+    /// # Safety
+    /// `to` must be writable for `len` bytes.
+    pub unsafe fn step(
+        &mut self,
+        pid: i32,
+        from: u64,
+        to: *mut u8,
+        len: usize,
+        is_gone: impl Fn() -> bool,
+    ) -> Result<Option<usize>> {
+        if self.0.is_empty() {
+            self.0 = vec![0; BOUNCE].into();
+        }
+        let len = len.min(BOUNCE);
+        // SAFETY: `len` is at most the buffer's.
+        let read = unsafe { sys::read_process(pid, self.0.as_mut_ptr(), from, len) };
+        let Some(n) = read.ok().filter(|&n| n > 0) else { return Ok(None) };
+        // A dead process's number may name another one by now.
+        if is_gone() {
+            return Err(NetError::remote("the sender's process ended"));
+        }
+        // SAFETY: the caller vouches for `to`; `n` bytes were read.
+        unsafe { copy::forward(to, self.0.as_ptr(), n) };
+        Ok(Some(n))
+    }
+}
+
 /// The sender's part in its oldest rendezvous.
 #[derive(Debug, Default)]
 pub struct Push {
@@ -284,20 +303,6 @@ mod tests {
         assert!(!probe(-1, address, word));
     }
 
-    #[test]
-    fn what_a_gpu_may_poll_takes_the_ring() {
-        let min = |name: &'static str, value: &'static str| {
-            min_message(|asked| (asked == name).then(|| value.to_owned()))
-        };
-        let plain = if cfg!(target_arch = "x86_64") { 65_537 } else { 1 << 20 };
-        assert_eq!(min("", ""), Some(plain));
-        assert_eq!(min("NCCL_PROTO", "Simple,LL"), Some(plain));
-        assert_eq!(min("NCCL_PROTO", "^LL128"), Some(plain));
-        assert_eq!(min("NCCL_PROTO", "ll128"), Some(1 << 20));
-        assert_eq!(min("NCCL_LL_BUFFSIZE", "8388608"), None);
-        assert_eq!(min("NCCL_LL128_BUFFSIZE", "1"), None);
-    }
-
     const LEN: usize = (3 << 20) + 77;
 
     fn message() -> Vec<u8> {
@@ -306,6 +311,25 @@ mod tests {
 
     fn me() -> i32 {
         std::process::id() as i32
+    }
+
+    #[test]
+    fn what_a_gpu_may_poll_takes_two_steps() {
+        let (from, mut to, mut bounce) = (message(), vec![0u8; LEN], Bounce::default());
+        let mut done = 0;
+        while done < LEN {
+            let (source, place) = (from[done..].as_ptr() as u64, to[done..].as_mut_ptr());
+            // SAFETY: both buffers have LEN bytes.
+            let n = unsafe { bounce.step(me(), source, place, LEN - done, || false) };
+            done += n.unwrap().unwrap();
+        }
+        assert!(from == to);
+        let place = to.as_mut_ptr();
+        // SAFETY: as above; nothing is read from address 4096.
+        unsafe {
+            assert_eq!(bounce.step(me(), 4096, place, 8, || false), Ok(None));
+            assert!(bounce.step(me(), from.as_ptr() as u64, place, 8, || true).is_err());
+        }
     }
 
     #[test]

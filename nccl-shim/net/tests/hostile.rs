@@ -74,7 +74,7 @@ fn a_receiver_survives_any_words() {
                     Kind::Inline => ring.inline(data.as_mut_ptr(), len),
                     Kind::Block => ring.block(data.as_mut_ptr(), len),
                     Kind::Stream => {
-                        if ring.stream(data.as_mut_ptr(), len, 1024).is_err() {
+                        if ring.stream(data.as_mut_ptr(), len, 1024, false).is_err() {
                             break;
                         }
                     }

@@ -42,13 +42,13 @@ impl Memory for Shared {
         UNITS * ALIGN
     }
 
-    unsafe fn write(&self, offset: usize, src: *const u8, len: usize, _streaming: bool) {
+    unsafe fn write(&self, offset: usize, src: *const u8, len: usize) {
         // A unit's first byte stands for all of them.
         // SAFETY: the caller's `src`; loom checks the cell.
         self.unit(offset, len).with_mut(|cell| unsafe { *cell = *src });
     }
 
-    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize) {
+    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize, _streaming: bool) {
         // SAFETY: the caller's `dst`; loom checks the cell.
         self.unit(offset, len).with(|cell| unsafe { *dst = *cell });
     }
@@ -121,7 +121,7 @@ fn a_stream_longer_than_the_ring_arrives_whole() {
             while done < data.len() {
                 let rest = &data[done..];
                 // SAFETY: `rest` is as long as it says.
-                let n = unsafe { ring.stream(rest.as_ptr(), rest.len(), ALIGN, false) };
+                let n = unsafe { ring.stream(rest.as_ptr(), rest.len(), ALIGN) };
                 match n.expect("honest peers") {
                     0 => thread::yield_now(),
                     n => done += n,
@@ -136,7 +136,7 @@ fn a_stream_longer_than_the_ring_arrives_whole() {
         while done < data.len() {
             let rest = &mut data[done..];
             // SAFETY: `rest` is as long as it says.
-            let n = unsafe { ring.stream(rest.as_mut_ptr(), rest.len(), ALIGN) };
+            let n = unsafe { ring.stream(rest.as_mut_ptr(), rest.len(), ALIGN, false) };
             match n.expect("honest peers") {
                 0 => thread::yield_now(),
                 n => done += n,

@@ -30,17 +30,17 @@ impl Memory for Shared {
         CAPACITY
     }
 
-    unsafe fn write(&self, offset: usize, src: *const u8, len: usize, streaming: bool) {
+    unsafe fn write(&self, offset: usize, src: *const u8, len: usize) {
         // SAFETY: the ring keeps the range within the capacity.
-        unsafe {
-            let dst = self.0.data.get().cast::<u8>().add(offset);
-            if streaming { copy::streaming(dst, src, len) } else { copy::forward(dst, src, len) }
-        }
+        unsafe { copy::bulk(self.0.data.get().cast::<u8>().add(offset), src, len) }
     }
 
-    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize) {
+    unsafe fn read(&self, offset: usize, dst: *mut u8, len: usize, streaming: bool) {
         // SAFETY: as above.
-        unsafe { copy::forward(dst, self.0.data.get().cast::<u8>().add(offset), len) }
+        unsafe {
+            let src = self.0.data.get().cast::<u8>().add(offset);
+            if streaming { copy::streaming(dst, src, len) } else { copy::forward(dst, src, len) }
+        }
     }
 }
 
@@ -77,8 +77,7 @@ fn send(memory: Shared) {
                 let mut done = 0;
                 while done < data.len() {
                     let rest = &data[done..];
-                    let streaming = number % 2 == 0;
-                    done += ring.stream(rest.as_ptr(), rest.len(), 512, streaming).expect("honest");
+                    done += ring.stream(rest.as_ptr(), rest.len(), 512).expect("honest");
                     std::thread::yield_now();
                 }
             }
@@ -110,7 +109,8 @@ fn messages_of_every_kind_pass_between_threads() {
                     let mut done = 0;
                     while done < data.len() {
                         let rest = &mut data[done..];
-                        done += ring.stream(rest.as_mut_ptr(), rest.len(), 700).expect("honest");
+                        let (place, streaming) = (rest.as_mut_ptr(), number % 2 == 0);
+                        done += ring.stream(place, rest.len(), 700, streaming).expect("honest");
                         std::thread::yield_now();
                     }
                 }

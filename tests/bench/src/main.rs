@@ -53,9 +53,13 @@ const PARTS: [&str; 9] = [
 ];
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == copy_limit::ARGUMENT) {
+        return finish(copy_limit::run(&words[1..]));
+    }
     let mut quick = false;
     let mut parts = Vec::new();
-    for word in std::env::args().skip(1) {
+    for word in words {
         match word.as_str() {
             "--quick" => quick = true,
             part if PARTS.contains(&part) => parts.push(word),
@@ -65,7 +69,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    match run(quick, &parts) {
+    finish(run(quick, &parts))
+}
+
+fn finish(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");

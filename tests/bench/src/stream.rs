@@ -5,7 +5,7 @@
 //! little. As Slurm plans whole nodes for jobs that wait unless told otherwise, and that delays both
 //! sides, the same is measured where it plans nothing and starts what fits.
 
-use flexmig_cluster::stream::{Comparison, Reserve, SEEDS, compare};
+use flexmig_cluster::stream::{Comparison, Reserve, SEEDS, Stream, Variant, compare, run};
 
 use crate::report::{Cases, Report};
 use crate::stats::Sample;
@@ -30,6 +30,26 @@ pub fn measure(seeds: usize) -> Report {
         row("a job waits, s: exact types", |c| c.exact.waited);
         let values = column(Comparison::ratio);
         report.cases(Cases { name, against: "exact types", values });
+        if reserve == Reserve::Nodes {
+            in_turn(&mut report, &streams);
+        }
     }
     report
+}
+
+/// The same against users who know the cluster so well that no type stays unused.
+fn in_turn(report: &mut Report, streams: &[Comparison]) {
+    let seconds = streams.iter().map(|stream| {
+        let stream = Stream::generate(stream.composed.seed);
+        let outcome = run(&stream, Variant::InTurn, Reserve::Nodes);
+        println!("{outcome}");
+        outcome.seconds
+    });
+    let seconds: Vec<f64> = seconds.collect();
+    let ratios =
+        streams.iter().zip(&seconds).map(|(stream, other)| stream.composed.seconds / other);
+    let values = ratios.collect();
+    report.row("nodes planned, seconds: exact types in turn", Sample::new(seconds));
+    let name = "stream_time_composed_vs_exact_in_turn";
+    report.cases(Cases { name, against: "exact types in turn", values });
 }

@@ -163,15 +163,17 @@ unsafe fn as_comm<'a>(comm: *mut c_void) -> Result<&'a mut Comm> {
     unsafe { comm.cast::<Comm>().as_mut() }.ok_or_else(null_comm)
 }
 
-fn register(kind: c_int, handle: *mut *mut c_void) -> Result<()> {
+/// Nothing needs registering; the handle is the size, which tells NCCL's buffers
+/// apart: see [`crate::polled`].
+fn register(size: usize, kind: c_int, handle: *mut *mut c_void) -> Result<()> {
     if kind != PTR_HOST {
         return Err(NetError::argument(format!(
             "memory of type {kind} was to be registered: the plugin takes host memory only, as its \
              properties say"
         )));
     }
-    // Nothing needs registering. SAFETY: NCCL's out parameter.
-    unsafe { put(handle, std::ptr::null_mut()) }
+    // SAFETY: NCCL's out parameter.
+    unsafe { put(handle, std::ptr::without_provenance_mut(size)) }
 }
 
 /// `regMr` of v6 and v7.
@@ -181,11 +183,11 @@ fn register(kind: c_int, handle: *mut *mut c_void) -> Result<()> {
 pub unsafe extern "C" fn reg_mr_int(
     _comm: *mut c_void,
     _data: *mut c_void,
-    _size: c_int,
+    size: c_int,
     kind: c_int,
     handle: *mut *mut c_void,
 ) -> Code {
-    fence("regMr", || register(kind, handle))
+    fence("regMr", || register(from_int(size)?, kind, handle))
 }
 
 /// `regMr` from v8 on.
@@ -195,11 +197,11 @@ pub unsafe extern "C" fn reg_mr_int(
 pub unsafe extern "C" fn reg_mr(
     _comm: *mut c_void,
     _data: *mut c_void,
-    _size: usize,
+    size: usize,
     kind: c_int,
     handle: *mut *mut c_void,
 ) -> Code {
-    fence("regMr", || register(kind, handle))
+    fence("regMr", || register(size, kind, handle))
 }
 
 /// `regMrDmaBuf`: there is none for host memory.
@@ -228,7 +230,7 @@ pub unsafe extern "C" fn dereg_mr(_comm: *mut c_void, _handle: *mut c_void) -> C
     crate::error::SUCCESS
 }
 
-/// A send or receive of `size` bytes at `data`.
+/// A send or receive of `size` bytes at `data`; `handle` is that of `regMr`.
 ///
 /// # Safety
 /// `comm` as for `as_comm`; `data` must be valid for `size` bytes until the
@@ -237,6 +239,7 @@ pub unsafe fn start(
     comm: *mut c_void,
     data: *mut c_void,
     size: usize,
+    handle: *mut c_void,
     request: *mut *mut c_void,
 ) -> Result<()> {
     // SAFETY: the caller's.
@@ -244,7 +247,7 @@ pub unsafe fn start(
     if data.is_null() && size > 0 {
         return Err(NetError::argument("NCCL passed a null buffer"));
     }
-    let made = comm.start(data.cast(), size)?;
+    let made = comm.start(data.cast(), size, handle.addr())?;
     // SAFETY: NCCL's out parameter. It may hold a hint (1) on the way in.
     unsafe { put(request, made.map_or(std::ptr::null_mut(), <*mut Request>::cast)) }
 }
@@ -254,14 +257,22 @@ fn from_int(size: c_int) -> Result<usize> {
     usize::try_from(size).map_err(|_| NetError::argument(format!("a message of {size} bytes")))
 }
 
-/// The one buffer of a receive.
-fn only(count: c_int) -> Result<()> {
-    if count == 1 {
-        return Ok(());
+/// The one buffer of a receive, and its handle.
+///
+/// # Safety
+/// The arrays have `count` entries; `handles` may be null.
+unsafe fn only(
+    count: c_int,
+    data: *mut *mut c_void,
+    handles: *mut *mut c_void,
+) -> Result<(*mut c_void, *mut c_void)> {
+    if count != 1 {
+        return Err(NetError::argument(format!(
+            "a receive of {count} messages: one at a time, as maxRecvs says"
+        )));
     }
-    Err(NetError::argument(format!(
-        "a receive of {count} messages: one at a time, as maxRecvs says"
-    )))
+    // SAFETY: the caller's arrays of one entry.
+    unsafe { Ok((*data, handles.as_ref().copied().unwrap_or(std::ptr::null_mut()))) }
 }
 
 /// `isend` of v6 to v8.
@@ -273,11 +284,11 @@ pub unsafe extern "C" fn isend_int(
     data: *mut c_void,
     size: c_int,
     _tag: c_int,
-    _handle: *mut c_void,
+    handle: *mut c_void,
     request: *mut *mut c_void,
 ) -> Code {
     // SAFETY: NCCL's pointers.
-    fence("isend", || unsafe { start(comm, data, from_int(size)?, request) })
+    fence("isend", || unsafe { start(comm, data, from_int(size)?, handle, request) })
 }
 
 /// `irecv` of v6 to v8.
@@ -290,13 +301,13 @@ pub unsafe extern "C" fn irecv_int(
     data: *mut *mut c_void,
     sizes: *mut c_int,
     _tags: *mut c_int,
-    _handles: *mut *mut c_void,
+    handles: *mut *mut c_void,
     request: *mut *mut c_void,
 ) -> Code {
-    fence("irecv", || {
-        only(count)?;
-        // SAFETY: NCCL's arrays of one entry.
-        unsafe { start(comm, *data, from_int(*sizes)?, request) }
+    // SAFETY: NCCL's arrays of one entry.
+    fence("irecv", || unsafe {
+        let (data, handle) = only(count, data, handles)?;
+        start(comm, data, from_int(*sizes)?, handle, request)
     })
 }
 

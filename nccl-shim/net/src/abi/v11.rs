@@ -171,12 +171,12 @@ unsafe extern "C" fn isend(
     data: *mut c_void,
     size: usize,
     _tag: c_int,
-    _handle: *mut c_void,
+    handle: *mut c_void,
     _profiler: *mut c_void,
     request: Out,
 ) -> Code {
     // SAFETY: NCCL's pointers.
-    fence("isend", || unsafe { super::start(comm, data, size, request) })
+    fence("isend", || unsafe { super::start(comm, data, size, handle, request) })
 }
 
 unsafe extern "C" fn irecv(
@@ -185,14 +185,14 @@ unsafe extern "C" fn irecv(
     data: Out,
     sizes: *mut usize,
     _tags: *mut c_int,
-    _handles: Out,
+    handles: Out,
     _profilers: Out,
     request: Out,
 ) -> Code {
-    fence("irecv", || {
-        super::only(count)?;
-        // SAFETY: NCCL's arrays of one entry.
-        unsafe { super::start(comm, *data, *sizes, request) }
+    // SAFETY: NCCL's arrays of one entry.
+    fence("irecv", || unsafe {
+        let (data, handle) = super::only(count, data, handles)?;
+        super::start(comm, data, *sizes, handle, request)
     })
 }
 
