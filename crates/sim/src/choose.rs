@@ -25,12 +25,6 @@ pub(crate) trait Chooser<F: Fabric> {
         class: &Class,
         admits: &dyn Fn(usize, &Alternative) -> bool,
     ) -> Option<Choice>;
-
-    /// The alternative for a job that waits, where each of them has waiting leaves (by shape) before
-    /// it.
-    fn waits_for(&self, _farm: &Farm<F>, _class: &Class) -> usize {
-        0
-    }
 }
 
 /// The first alternative that can start.

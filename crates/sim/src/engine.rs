@@ -9,7 +9,7 @@ use crate::fabric::{Drain, Dynamic, Fabric, Leaves};
 use crate::farm::{Farm, Run};
 use crate::metrics::{Gathered, sample};
 use crate::policy::{self, layout_of};
-use crate::scheduler::{Easy, Ground, News, Scheduler, Waiting};
+use crate::scheduler::{Easy, Ground, News, Scheduler, Slurm, Wait, Waiting, minutes};
 use crate::{Job, Metrics, Outcome, PolicyName, Record, Sample, SchedulerName, Setup, Span, Time};
 
 /// Is told what happens.
@@ -75,13 +75,15 @@ struct Simulation<F: Fabric, C: Chooser<F>> {
     ends: BinaryHeap<Reverse<(Time, u32)>>,
     gathered: Gathered,
     gpus_per_node: u32,
+    /// Time limits are whole minutes.
+    whole_minutes: bool,
 }
 
 impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
     fn new(setup: &Setup, farm: Farm<F>, chooser: C) -> Simulation<F, C> {
         let scheduler: Box<dyn Scheduler<F>> = match setup.scheduler {
             SchedulerName::Easy => Box::new(Easy::new(setup.depth)),
-            SchedulerName::Slurm => Box::new(Easy::new(setup.depth)),
+            SchedulerName::Slurm => Box::new(Slurm::new(&setup.slurm)),
         };
         Simulation {
             farm,
@@ -92,6 +94,7 @@ impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
             ends: BinaryHeap::new(),
             gathered: Gathered::default(),
             gpus_per_node: setup.cluster.gpus_per_node,
+            whole_minutes: setup.scheduler == SchedulerName::Slurm,
         }
     }
 
@@ -135,7 +138,10 @@ impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
     }
 
     /// Queues a job. False: it can never run.
-    fn submit(&mut self, place: usize, job: Job, observer: &mut dyn Observer) -> bool {
+    fn submit(&mut self, place: usize, mut job: Job, observer: &mut dyn Observer) -> bool {
+        if self.whole_minutes {
+            job.limit = minutes(job.limit);
+        }
         self.gathered.submitted(job.submit);
         let (farm, chooser) = (&self.farm, &self.chooser);
         let class =
@@ -146,7 +152,7 @@ impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
             observer.record(place, &record);
             return false;
         }
-        self.queue.push_back(Waiting { job, place, class });
+        self.queue.push_back(Waiting { job, place, class, wait: Wait::default() });
         true
     }
 

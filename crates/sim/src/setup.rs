@@ -133,22 +133,23 @@ pub enum Oversize {
     Reject,
 }
 
-/// SchedulerParameters of slurm.conf, as far as they count here, and its intervals.
+/// SchedulerParameters of slurm.conf, as far as they count here, by Slurm's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlurmParameters {
     /// Between two cycles of the backfill scheduler.
     pub bf_interval: Time,
-    /// Start times of plans are whole multiples of this.
+    /// Plans start and end at whole multiples of this.
     pub bf_resolution: Time,
     /// How far ahead the backfill scheduler looks.
     pub bf_window: Time,
     /// Jobs that a backfill cycle tests.
     pub bf_max_job_test: usize,
-    /// Jobs that the main scheduler tests when a job was submitted or has ended.
+    /// Jobs that a pass of the main scheduler starts at most.
     pub default_queue_depth: usize,
-    /// Between two passes of the main scheduler over the whole queue.
-    pub sched_interval: Time,
-    /// Between a re-planning's look at the cluster and the next, in policy `flex`; 0: never.
+    /// Between two passes of the main scheduler.
+    pub batch_sched_delay: Time,
+    /// Between two looks of the re-planner (`[select] refresh` of flexmig.toml), in policy `flex`;
+    /// 0: never.
     pub replan_interval: Time,
 }
 
@@ -160,7 +161,7 @@ impl Default for SlurmParameters {
             bf_window: 1440 * 60 * SECOND,
             bf_max_job_test: 500,
             default_queue_depth: 100,
-            sched_interval: 60 * SECOND,
+            batch_sched_delay: 3 * SECOND,
             replan_interval: 5 * SECOND,
         }
     }

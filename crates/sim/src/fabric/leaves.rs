@@ -209,6 +209,10 @@ impl Fabric for Leaves {
         node.slices
     }
 
+    fn spare(&self, node: &Free) -> u32 {
+        node.free.iter().map(|free| free.count_ones()).sum()
+    }
+
     fn take(
         &self,
         node: &mut Free,

@@ -71,6 +71,12 @@ pub(crate) trait Fabric {
     /// How much of the node would be left: of nodes that fit, the one with least is taken.
     fn left(&self, node: &Self::Node) -> u32;
 
+    /// How many more tasks the node could run, of one leaf each: what Slurm's own choice of nodes
+    /// goes by, as CPUs do.
+    fn spare(&self, node: &Self::Node) -> u32 {
+        self.left(node)
+    }
+
     /// Takes leaves, which must fit. Adds them to `taken`; returns when they can be used, at least
     /// `now`.
     fn take(

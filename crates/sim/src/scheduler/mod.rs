@@ -1,8 +1,10 @@
 //! Who decides which job starts when.
 
 mod easy;
+mod slurm;
 
 pub(crate) use easy::Easy;
+pub(crate) use slurm::{Slurm, Wait, minutes};
 
 use std::collections::VecDeque;
 
@@ -19,6 +21,8 @@ pub(crate) struct Waiting {
     /// Place in the trace.
     pub place: usize,
     pub class: usize,
+    /// For `slurm`.
+    pub wait: Wait,
 }
 
 /// What a scheduler works with.

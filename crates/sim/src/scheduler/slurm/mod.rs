@@ -1,0 +1,239 @@
+//! As Slurm's main and backfill schedulers (read in 22.05.8: `schedule()`, `_attempt_backfill()`,
+//! `_will_run_test()`, `_eval_nodes()`).
+//!
+//! - A job waits for one composition: the one that selection chose when it was submitted.
+//! - The main scheduler looks when a job was submitted or has ended, and stops at the first job that
+//!   cannot start, as all are in one partition.
+//! - The backfill scheduler looks every bf_interval, if something has changed. For each job that
+//!   cannot start it reserves whole nodes, from a start that it knows to the precision of growing
+//!   windows of time, for its time limit in whole minutes, in steps of bf_resolution.
+//! - Policy `flex`: the re-planner moves waiting jobs to compositions that could start now, by the
+//!   rules of `flexmig_core::replan`.
+//!
+//! Left out: what a pass costs, locks, reservations, priorities other than the order of submission,
+//! CPUs and memory of nodes, and `sched_interval`, as a pass without news finds nothing.
+
+mod backfill;
+mod bits;
+mod replan;
+mod space;
+
+use std::collections::HashMap;
+
+use super::{Ground, News, Scheduler};
+use crate::class::Alternative;
+use crate::fabric::Fabric;
+use crate::farm::Farm;
+use crate::{SECOND, SlurmParameters, Time};
+
+/// One minute.
+const MINUTE: Time = 60 * SECOND;
+
+/// The scheduler.
+pub(crate) struct Slurm {
+    parameters: SlurmParameters,
+    /// When each of them looked last.
+    main: Option<Time>,
+    backfill: Option<Time>,
+    replan: Option<Time>,
+    /// What each of them has not looked at yet.
+    main_due: bool,
+    backfill_due: bool,
+    replan_due: bool,
+    /// Per node the planned starts of jobs, by place in the trace.
+    plans: Vec<Vec<(usize, Time)>>,
+    /// Per class and alternative and node when it fits, and the node's changes then.
+    earliest: HashMap<(usize, usize), Vec<(u32, Option<Time>)>>,
+    moved: u64,
+    /// Time from which a call is wanted.
+    now: Time,
+}
+
+/// Per waiting job what Slurm and the re-planner know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// The alternative that it asks for.
+    pub choice: usize,
+    /// ... and did at first.
+    pub first: usize,
+    /// It has one.
+    pub chosen: bool,
+    /// When it was last changed.
+    pub updated: Option<Time>,
+    /// Since when it is away from its first choice.
+    pub away: Option<Time>,
+    /// Until when it is left alone.
+    pub rests_until: Time,
+}
+
+impl Slurm {
+    pub fn new(parameters: &SlurmParameters) -> Slurm {
+        Slurm {
+            parameters: parameters.clone(),
+            main: None,
+            backfill: None,
+            replan: None,
+            main_due: false,
+            backfill_due: false,
+            replan_due: false,
+            plans: Vec::new(),
+            earliest: HashMap::new(),
+            moved: 0,
+            now: 0,
+        }
+    }
+
+    /// The main scheduler: from the front, until one cannot start.
+    fn main_pass<F: Fabric>(&mut self, ground: &mut Ground<F>) {
+        for _ in 0..self.parameters.default_queue_depth.max(1) {
+            let Some(first) = ground.queue.front() else { break };
+            let (class, choice) = (first.class, first.wait.choice);
+            let wanted = usize::from(ground.classes[class].asked.nodes);
+            let alternative = &ground.classes[class].alternatives[choice];
+            let farm = &*ground.farm;
+            let fits = |node: usize| farm.fabric.fits(&farm.nodes[node], alternative);
+            let Some(nodes) = pick(farm, wanted, &fits) else { break };
+            ground.start(0, &(choice, nodes));
+            self.backfill_due = true;
+        }
+    }
+
+    /// New jobs get their composition.
+    fn choose<F: Fabric>(&mut self, ground: &mut Ground<F>) {
+        for place in (0..ground.queue.len()).rev() {
+            let waiting = &ground.queue[place];
+            if waiting.wait.chosen {
+                break;
+            }
+            let class = &ground.classes[waiting.class];
+            let mut choice = 0;
+            if class.alternatives.len() > 1 {
+                let until = ground.now + minutes(waiting.job.limit);
+                let open = |node: usize, _: &Alternative| self.open(node, None, until);
+                choice = ground.choose(waiting.class, &open).map_or(0, |(choice, _)| choice);
+            }
+            let wait = &mut ground.queue[place].wait;
+            (wait.choice, wait.first, wait.chosen) = (choice, choice, true);
+        }
+    }
+
+    /// Whether no job that may go before `place` is planned onto the node before this time.
+    fn open(&self, node: usize, place: Option<usize>, until: Time) -> bool {
+        let Some(plans) = self.plans.get(node) else { return true };
+        plans
+            .iter()
+            .all(|&(other, start)| start >= until || place.is_some_and(|place| other >= place))
+    }
+
+    /// When an alternative of a class fits on a node, [`Farm::earliest`], remembered.
+    fn earliest<F: Fabric>(
+        &mut self,
+        ground: &Ground<F>,
+        class: usize,
+        choice: usize,
+    ) -> &[(u32, Option<Time>)] {
+        let farm = &*ground.farm;
+        let alternative = &ground.classes[class].alternatives[choice..=choice];
+        let known = self.earliest.entry((class, choice)).or_default();
+        known.resize(farm.nodes.len(), (u32::MAX, None));
+        for (node, known) in known.iter_mut().enumerate() {
+            let changes = farm.changes[node];
+            if known.0 != changes {
+                *known = (changes, farm.earliest(node, alternative, 0));
+            }
+        }
+        known
+    }
+
+    fn after(last: Option<Time>, interval: Time, now: Time) -> Time {
+        last.map_or(now, |last| last + interval).max(now)
+    }
+}
+
+impl<F: Fabric> Scheduler<F> for Slurm {
+    fn pass(&mut self, ground: &mut Ground<F>, news: News) {
+        let (now, p) = (ground.now, self.parameters.clone());
+        self.now = now;
+        if news.submitted || news.ended {
+            (self.main_due, self.backfill_due, self.replan_due) = (true, true, true);
+        }
+        self.choose(ground);
+        if self.main_due && Slurm::after(self.main, p.batch_sched_delay, now) <= now {
+            (self.main, self.main_due) = (Some(now), false);
+            self.main_pass(ground);
+        }
+        if self.backfill_due && Slurm::after(self.backfill, p.bf_interval, now) <= now {
+            (self.backfill, self.backfill_due) = (Some(now), false);
+            self.backfill_pass(ground);
+            self.replan_due = true;
+        }
+        if self.replan_due
+            && p.replan_interval > 0
+            && Slurm::after(self.replan, p.replan_interval, now) <= now
+        {
+            (self.replan, self.replan_due) = (Some(now), false);
+            self.replan_pass(ground);
+        }
+    }
+
+    fn next(&self) -> Option<Time> {
+        let p = &self.parameters;
+        let due = |due: bool, last: Option<Time>, interval: Time| {
+            (due && interval > 0).then(|| Slurm::after(last, interval, self.now))
+        };
+        [
+            due(self.main_due, self.main, p.batch_sched_delay.max(1)),
+            due(self.backfill_due, self.backfill, p.bf_interval.max(1)),
+            due(self.replan_due, self.replan, p.replan_interval),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn moved(&self) -> u64 {
+        self.moved
+    }
+}
+
+/// A time limit as Slurm has it: whole minutes.
+pub(crate) fn minutes(limit: Time) -> Time {
+    limit.div_ceil(MINUTE).max(1) * MINUTE
+}
+
+/// The nodes that `_eval_nodes()` picks of those that fit: of the runs of neighbours that are enough
+/// the one with least free, and in it the nodes with least free.
+fn pick<F: Fabric>(
+    farm: &Farm<F>,
+    wanted: usize,
+    fits: &dyn Fn(usize) -> bool,
+) -> Option<Vec<u32>> {
+    let free = |node: usize| u64::from(farm.fabric.spare(&farm.nodes[node])) + 1;
+    let mut best: Option<(u64, usize, usize)> = None;
+    let mut all = Vec::new();
+    let mut run: Option<(u64, usize, usize)> = None;
+    for node in 0..=farm.nodes.len() {
+        if node < farm.nodes.len() && fits(node) {
+            all.push(node as u32);
+            let (sum, from, count) = run.unwrap_or((0, node, 0));
+            run = Some((sum + free(node), from, count + 1));
+            continue;
+        }
+        if let Some((sum, from, count)) = run.take()
+            && count >= wanted
+            && best.is_none_or(|best| sum < best.0)
+        {
+            best = Some((sum, from, count));
+        }
+    }
+    if all.len() < wanted {
+        return None;
+    }
+    if let Some((_, from, count)) = best {
+        all = (from as u32..(from + count) as u32).collect();
+    }
+    // A stable sort: of equals the first.
+    all.sort_by_key(|&node| free(node as usize));
+    all.truncate(wanted);
+    Some(all)
+}
