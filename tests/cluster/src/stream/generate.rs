@@ -45,6 +45,17 @@ impl Request {
         };
         format!("flexmig:{profile}:{}", self.count)
     }
+
+    /// What users type who know the cluster and name every type that serves with one leaf, each as
+    /// often as there are leaves of it. `turn` counts such requests. Small requests stay small.
+    pub fn in_turn(&self, turn: usize) -> String {
+        let profile = match self.form {
+            Form::Slices(3) => ["3g.40gb", "3g.40gb", "4g.40gb"][turn % 3],
+            Form::Memory(20) => ["2g.20gb", "3g.40gb", "3g.40gb", "4g.40gb"][turn % 4],
+            _ => return self.exact(),
+        };
+        format!("flexmig:{profile}:{}", self.count)
+    }
 }
 
 /// As it stands behind `flexmig:` in a request.
@@ -179,5 +190,9 @@ mod tests {
         assert_eq!(text(Form::Any, 4), pair("flexmig:4", "flexmig:1g.10gb:4"));
         assert_eq!(text(Form::Slices(3), 2), pair("flexmig:3g:2", "flexmig:3g.40gb:2"));
         assert_eq!(text(Form::Memory(20), 1), pair("flexmig:20gb:1", "flexmig:2g.20gb:1"));
+        let three = Request { form: Form::Slices(3), count: 1 };
+        assert_eq!(three.in_turn(1), "flexmig:3g.40gb:1");
+        assert_eq!(three.in_turn(2), "flexmig:4g.40gb:1");
+        assert_eq!(Request { form: Form::Any, count: 2 }.in_turn(5), "flexmig:1g.10gb:2");
     }
 }

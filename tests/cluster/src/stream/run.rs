@@ -23,13 +23,16 @@ pub enum Variant {
     Composed,
     /// `flexmig:3g.40gb:1`: one leaf for one need, the smallest type that serves.
     Exact,
+    /// One leaf for one need, all types that serve in turn.
+    InTurn,
 }
 
 impl Variant {
-    fn asks(self, request: &Request) -> String {
+    fn asks(self, request: &Request, place: usize) -> String {
         match self {
             Variant::Composed => request.flexible(),
             Variant::Exact => request.exact(),
+            Variant::InTurn => request.in_turn(place),
         }
     }
 }
@@ -39,6 +42,7 @@ impl fmt::Display for Variant {
         f.pad(match self {
             Variant::Composed => "composed",
             Variant::Exact => "exact",
+            Variant::InTurn => "exact, in turn",
         })
     }
 }
@@ -219,7 +223,7 @@ fn cluster(reserve: Reserve) -> Cluster {
 fn lines(stream: &Stream, variant: Variant) -> String {
     let mut text = String::new();
     for (place, Planned { at, request, seconds }) in stream.jobs.iter().enumerate() {
-        let asks = variant.asks(request);
+        let asks = variant.asks(request, place);
         let _ = writeln!(text, "{place} {} {asks} {seconds:.3}", (at * 1e6) as u64);
     }
     text
@@ -279,8 +283,9 @@ fn check(
 ) -> Result<(), String> {
     satisfies(request, &seen.profiles)?;
     let got = format!("flexmig:{}:{}", seen.profiles[0], seen.profiles.len());
-    if variant == Variant::Exact && got != request.exact() {
-        return Err(format!("asked for {} and got {got}", request.exact()));
+    let asked = variant.asks(request, seen.place);
+    if variant != Variant::Composed && got != asked {
+        return Err(format!("asked for {asked} and got {got}"));
     }
     let indices = record.indices(&seen.node, "flexmig");
     let by_index: Option<Vec<&String>> =
