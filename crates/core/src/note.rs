@@ -101,30 +101,41 @@ impl fmt::Display for Note {
 }
 
 impl Note {
-    /// Appends the part. Without `format!`, which would take most of the time of a submit.
+    /// Appends the part.
     pub fn push_to(&self, text: &mut String) {
-        text.push_str(START);
-        text.push_str("req=");
-        push_cut(text, &self.req, 72);
-        text.push_str(" got=");
-        push_cut(text, &self.got, 56);
-        let Filled { tasks, cpus, memory } = self.fill;
-        if tasks || cpus || memory {
-            text.push_str(" fill=");
-            for (filled, letter) in [(tasks, 't'), (cpus, 'c'), (memory, 'm')] {
-                if filled {
-                    text.push(letter);
-                }
+        let token = self.token.as_deref();
+        let Note { req, got, why, .. } = self;
+        push(text, |text| text.push_str(req), |text| text.push_str(got), self.fill, why, token);
+    }
+}
+
+/// Appends a part whose request and composition are written in place. Without `format!`, which
+/// would take most of the time of a submit.
+pub(crate) fn push(
+    text: &mut String,
+    req: impl FnOnce(&mut String),
+    got: impl FnOnce(&mut String),
+    fill: Filled,
+    why: &str,
+    token: Option<&str>,
+) {
+    text.push_str(START);
+    push_value(text, "req=", 72, req);
+    push_value(text, " got=", 56, got);
+    let Filled { tasks, cpus, memory } = fill;
+    if tasks || cpus || memory {
+        text.push_str(" fill=");
+        for (filled, letter) in [(tasks, 't'), (cpus, 'c'), (memory, 'm')] {
+            if filled {
+                text.push(letter);
             }
         }
-        text.push_str(" why=");
-        push_cut(text, &self.why, 14);
-        if let Some(token) = &self.token {
-            text.push_str(" tok=");
-            push_cut(text, token, 16);
-        }
-        text.push(']');
     }
+    push_value(text, " why=", 14, |text| text.push_str(why));
+    if let Some(token) = token {
+        push_value(text, " tok=", 16, |text| text.push_str(token));
+    }
+    text.push(']');
 }
 
 /// First byte of our part and the one after its last.
@@ -134,20 +145,23 @@ fn place(comment: &str) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-/// Appends a value, shortened to `room` bytes, without what would end it early.
-fn push_cut(text: &mut String, value: &str, room: usize) {
+/// Appends a key and its value, the value shortened to `room` bytes and without what would end it
+/// early.
+fn push_value(text: &mut String, key: &str, room: usize, value: impl FnOnce(&mut String)) {
+    text.push_str(key);
     let start = text.len();
-    text.push_str(value);
-    if value.len() > room {
+    value(text);
+    let length = text.len() - start;
+    if length > room {
         // `/task` at the end has to stay.
-        let end = if value.ends_with("/task") { "/task" } else { "" };
+        let end = if text.ends_with("/task") { "/task" } else { "" };
         let left = room - CUT.len() - end.len();
-        let cut = (0..=left).rev().find(|&at| value.is_char_boundary(at)).unwrap_or(0);
+        let cut = (0..=left).rev().find(|&at| text.is_char_boundary(start + at)).unwrap_or(0);
         text.truncate(start + cut);
         text.push_str(CUT);
         text.push_str(end);
     }
-    if text[start..].contains([']', ' ']) {
+    if text.as_bytes()[start..].iter().any(|byte| matches!(byte, b']' | b' ')) {
         let cleaned = text[start..].replace([']', ' '], "?");
         text.replace_range(start.., &cleaned);
     }

@@ -8,7 +8,7 @@ use super::rejection::Rejection;
 use super::site::Scope;
 use super::{Asked, Dialect, Field, Job, Site, features};
 use crate::request::{Term, Want};
-use crate::select::{self, Candidate, How, Need, NoFit, Part, Rules, Selection};
+use crate::select::{self, Candidate, How, Need, NoFit, Part, Parts, Rules, Selection};
 
 /// One request and everything that it is looked at with.
 pub(super) struct Case<'a> {
@@ -26,7 +26,7 @@ pub(super) struct Case<'a> {
 /// The choice.
 pub(super) struct Choice<'a> {
     /// Leaves per node or per task, each type once.
-    pub parts: Vec<Part<'a>>,
+    pub parts: Parts<'a>,
     /// One word for admin_comment.
     pub why: &'static str,
     /// Types that Slurm may choose from, the preferred one first, each with the feature that tells
@@ -183,13 +183,13 @@ impl<'a> Case<'a> {
         if either.is_empty() {
             return self.typed(selection, place);
         }
-        let parts = vec![Part { kind: None, count: selection.candidates[place].leaves }];
+        let parts = Parts::one(None, selection.candidates[place].leaves);
         Choice { parts, why: "features", either, place }
     }
 
     /// A candidate as it is.
     pub fn typed(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {
-        let parts = selection.candidates[place].parts.to_vec();
+        let parts = selection.candidates[place].parts.clone();
         Choice { parts, why: selection.why(place), either: Vec::new(), place }
     }
 

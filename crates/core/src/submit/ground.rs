@@ -55,11 +55,10 @@ fn starts_in(offer: &Offer, open: &Open, now: &Now, parts: &[Part<'_>], need: &N
         leaves.iter().all(|&(kind, count)| unclaimed(kind, count))
             && open.index.nodes(leaves, &wanted) >= nodes
     };
-    let place = |part: &Part| offer.kinds.iter().position(|kind| kind.name.as_deref() == part.kind);
     match parts {
         [part] => {
             let count = part.count.saturating_mul(times);
-            match place(part) {
+            match offer.place(part.kind) {
                 Some(kind) => enough(&[(kind, count)]),
                 // Any type: all leaves of one.
                 None if part.kind.is_none() => {
@@ -69,7 +68,8 @@ fn starts_in(offer: &Offer, open: &Open, now: &Now, parts: &[Part<'_>], need: &N
             }
         }
         _ => {
-            let leaf = |part: &Part| Some((place(part)?, part.count.saturating_mul(times)));
+            let leaf =
+                |part: &Part| Some((offer.place(part.kind)?, part.count.saturating_mul(times)));
             let leaves: Option<Vec<(usize, u64)>> = parts.iter().map(leaf).collect();
             leaves.is_some_and(|leaves| enough(&leaves))
         }
@@ -80,6 +80,9 @@ impl Supply for Ground<'_> {
     fn holding(&self, parts: &[Part<'_>], need: &Need) -> u64 {
         let times = need.times.max(1);
         let in_offer = |offer: &Offer| {
+            if let [Part { kind, count }] = *parts {
+                return offer.nodes_with(&[(kind, count.saturating_mul(times))], need.cpus);
+            }
             let fits =
                 |class: &&Class| class.cpus >= need.cpus && holds(offer, class, parts, times);
             offer.classes.iter().filter(fits).map(|class| class.nodes).sum()
@@ -94,10 +97,8 @@ impl Supply for Ground<'_> {
 
     fn stock(&self, kind: &Kind) -> u64 {
         let name = kind.name.as_deref();
-        let place =
-            |offer: &Offer| offer.kinds.iter().position(|known| known.name.as_deref() == name);
         if let Some(now) = self.now {
-            let free = |(offer, open): (&Offer, &Open)| Some(open.index.free(place(offer)?));
+            let free = |(offer, open): (&Offer, &Open)| Some(open.index.free(offer.place(name)?));
             let free = self.open().filter_map(free).max().unwrap_or(0);
             return free.saturating_sub(now.claimed(name));
         }
@@ -117,9 +118,7 @@ impl Supply for Ground<'_> {
         for (offer, open) in self.open() {
             let fits = |row: &Vec<u64>| {
                 parts.iter().all(|part| {
-                    let same = |kind: &Kind| kind.name.as_deref() == part.kind;
-                    let place = offer.kinds.iter().position(same);
-                    place.is_some_and(|place| row[place] >= part.count)
+                    offer.place(part.kind).is_some_and(|place| row[place] >= part.count)
                 })
             };
             if !open.sockets.is_empty() {
@@ -131,7 +130,7 @@ impl Supply for Ground<'_> {
 
     fn nodes_like(&self, kinds: &[&Kind], found: &mut Vec<Vec<u64>>) {
         for offer in self.scope.offers() {
-            let place = |kind: &&Kind| offer.kinds.iter().position(|known| known.name == kind.name);
+            let place = |kind: &&Kind| offer.place(kind.name.as_deref());
             let places: Vec<Option<usize>> = kinds.iter().map(place).collect();
             let by_kinds = |counts: &[u64]| {
                 let count = |place: &Option<usize>| place.and_then(|p| counts.get(p)).copied();

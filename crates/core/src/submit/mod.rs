@@ -35,7 +35,7 @@ mod tests;
 
 use std::fmt;
 
-use crate::note::{self, Filled, Note};
+use crate::note::{self, Filled};
 use crate::request::{self, Notation, Request, push_kind, push_number};
 use crate::select::{Part, Selection};
 use choose::{Case, Choice};
@@ -261,7 +261,7 @@ pub fn explain(site: &Site, slurm: &Dialect, job: &Job) -> Explanation {
 fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
     let demand = case.demand(&choice.parts);
     let mut decision = fill::fill(case.site, case.scope, case.job, &demand);
-    rewrite(case, choice, &mut decision);
+    rewrite(case, &demand, &mut decision);
     if let Some((features, prefer)) = choice.features() {
         (decision.features, decision.prefer) = (Some(features), Some(prefer));
     }
@@ -333,7 +333,7 @@ pub fn decide_change(
         Some(known) => known.refilled(fill::fill(site, &scope, job, &demand)),
         None => Decision::default(),
     };
-    rewrite(&case, &choice, &mut decision);
+    rewrite(&case, &demand, &mut decision);
     decision.promise = demand.promise();
     decision.note = note(&asked, &choice, &decision);
     Ok(Some(decision))
@@ -378,9 +378,8 @@ fn asked<'a>(
 }
 
 /// Writes the request with the chosen types in the release's notation.
-fn rewrite(case: &Case, choice: &Choice, decision: &mut Decision) {
-    let leaves: Vec<_> = choice.parts.iter().map(|part| (part.kind, part.count)).collect();
-    let text = case.asked.request.write_composed(case.slurm.notation, &leaves);
+fn rewrite(case: &Case, demand: &Demand, decision: &mut Decision) {
+    let text = case.asked.request.write_composed(case.slurm.notation, &demand.wanted);
     match case.asked.field {
         Field::Task => decision.tres_per_task = Some(text),
         Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),
@@ -389,30 +388,27 @@ fn rewrite(case: &Case, choice: &Choice, decision: &mut Decision) {
 
 /// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 fill=t why=memory]`
 fn note(asked: &Asked, choice: &Choice, decision: &Decision) -> String {
-    let list = |terms: &mut dyn Iterator<Item = (Option<&str>, u64)>| {
-        let mut text = String::with_capacity(32);
+    let end = if asked.field == Field::Task { "/task" } else { "" };
+    let list = |text: &mut String, terms: &mut dyn Iterator<Item = (Option<&str>, u64)>| {
         for (place, (kind, count)) in terms.enumerate() {
-            push_comma(&mut text, place);
-            push_kind(&mut text, kind, count);
+            push_comma(text, place);
+            push_kind(text, kind, count);
         }
-        if asked.field == Field::Task {
-            text.push_str("/task");
-        }
-        text
+        text.push_str(end);
     };
-    let note = Note {
-        req: list(&mut asked.request.terms().map(|term| (term.kind, term.count))),
-        got: list(&mut choice.parts.iter().map(|part| (part.kind, part.count))),
-        fill: Filled {
-            tasks: decision.num_tasks.is_some(),
-            cpus: decision.cpus_per_task.is_some(),
-            memory: decision.memory.is_some(),
-        },
-        why: choice.why.to_owned(),
-        token: None,
+    let req = |text: &mut String| {
+        list(text, &mut asked.request.terms().map(|term| (term.kind, term.count)));
+    };
+    let got = |text: &mut String| {
+        list(text, &mut choice.parts.iter().map(|part| (part.kind, part.count)));
+    };
+    let fill = Filled {
+        tasks: decision.num_tasks.is_some(),
+        cpus: decision.cpus_per_task.is_some(),
+        memory: decision.memory.is_some(),
     };
     let mut text = String::with_capacity(note::MAX);
-    note.push_to(&mut text);
+    note::push(&mut text, req, got, fill, choice.why, None);
     text
 }
 

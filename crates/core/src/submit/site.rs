@@ -203,22 +203,40 @@ impl Offer {
         Offer { kinds, classes: known, features: features::telling(&classes), open: None }
     }
 
+    /// Position of a type. One that was taken from here is found without a look at its letters:
+    /// this is asked several times for every candidate.
+    pub fn place(&self, kind: Option<&str>) -> Option<usize> {
+        let own = |known: &Kind| match (known.name.as_deref(), kind) {
+            (Some(known), Some(kind)) => std::ptr::eq(known, kind),
+            (known, kind) => known == kind,
+        };
+        let equal = |known: &Kind| known.name.as_deref() == kind;
+        self.kinds.iter().position(own).or_else(|| self.kinds.iter().position(equal))
+    }
+
     /// How many leaves of a type a node of a class has; without a type, of all types together.
     pub fn held(&self, class: &Class, kind: Option<&str>) -> u64 {
-        let counts = self.kinds.iter().zip(&class.counts);
-        counts
-            .filter(|(known, _)| kind.is_none() || known.name.as_deref() == kind)
-            .map(|(_, &count)| count)
-            .fold(0, u64::saturating_add)
+        match kind {
+            Some(_) => self.place(kind).map_or(0, |place| class.counts[place]),
+            None => class.counts.iter().copied().fold(0, u64::saturating_add),
+        }
     }
 
     /// Number of nodes with these leaves together and so many CPUs.
     pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
-        let holds = |class: &&Class| {
-            class.cpus >= cpus
-                && wanted.iter().all(|&(kind, count)| self.held(class, kind) >= count)
+        let nodes = |holds: &dyn Fn(&Class) -> bool| {
+            let fit = self.classes.iter().filter(|class| class.cpus >= cpus && holds(class));
+            fit.map(|class| class.nodes).sum()
         };
-        self.classes.iter().filter(holds).map(|class| class.nodes).sum()
+        match *wanted {
+            [(kind @ Some(_), count)] => {
+                let Some(place) = self.place(kind) else { return 0 };
+                nodes(&|class| class.counts[place] >= count)
+            }
+            _ => {
+                nodes(&|class| wanted.iter().all(|&(kind, count)| self.held(class, kind) >= count))
+            }
+        }
     }
 }
 
