@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use flexmig_core::note::Note;
 use flexmig_core::policy::{Compose, Policy};
 use flexmig_core::slurm_conf::SlurmConf;
@@ -36,7 +35,6 @@ const LOOKS: u32 = 3;
 /// submits.
 const JOBS: Duration = Duration::from_secs(60);
 
-static VIEW: ArcSwapOption<ClusterView> = ArcSwapOption::const_empty();
 static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
 /// Refreshes with jobs that are still to come.
 static JOBS_WANTED: AtomicU32 = AtomicU32::new(LOOKS);
@@ -44,12 +42,6 @@ static JOBS_WANTED: AtomicU32 = AtomicU32::new(LOOKS);
 struct Watcher {
     thread: JoinHandle<()>,
     stop: Arc<AtomicBool>,
-}
-
-/// The last view, jobs in it only while a flexible one waits. `None` before the first, and where
-/// policy turns views off.
-pub fn current() -> Option<Arc<ClusterView>> {
-    VIEW.load_full()
 }
 
 /// Has the next views show the jobs. For a submit that accepted a flexible request: one atomic
@@ -201,7 +193,6 @@ impl Refresher {
         self.next = Some(Instant::now());
         if policy.select.refresh == 0 {
             self.view = None;
-            VIEW.store(None);
         }
         self.view.clone()
     }
@@ -246,7 +237,6 @@ impl Refresher {
     fn well(&mut self, cluster: Cluster, view: Arc<ClusterView>, files: &Files) {
         let site = Arc::new(files.site(Some(&view)));
         settings::publish(Arc::clone(&site));
-        VIEW.store(Some(Arc::clone(&view)));
         self.flexible = waits_flexibly(&view, files.policy());
         if self.trouble != Trouble::None {
             let since = self.age().as_secs();
@@ -318,7 +308,7 @@ fn waits_flexibly(view: &ClusterView, policy: &Policy) -> bool {
 
 /// Whether a job with this admin_comment could get another composition than it has: it asked for
 /// no exact profile, or policy composes those too while they are busy.
-pub fn is_flexible(admin_comment: &str, policy: &Policy) -> bool {
+fn is_flexible(admin_comment: &str, policy: &Policy) -> bool {
     let Some(note) = Note::find(admin_comment) else { return false };
     policy.select.compose == Compose::Busy || note.req.trim_end_matches("/task") != note.got
 }
