@@ -94,7 +94,7 @@ fn a_batch_job_is_rewritten_filled_in_and_annotated() {
         assert_eq!(job.env("FLEXMIG_REQUEST").as_deref(), Some("1g.10gb:4"));
         assert_eq!(
             job.admin_comment().as_deref(),
-            Some("by lua [flexmig:v1 req=4 got=1g.10gb:4 why=smallest]")
+            Some("by lua [flexmig:v1 req=4 got=1g.10gb:4 fill=tcm why=smallest]")
         );
         assert_eq!(
             message.text(),
