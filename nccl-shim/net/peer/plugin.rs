@@ -13,8 +13,8 @@ const NULL: *mut c_void = std::ptr::null_mut();
 enum Net {
     V6(*const v6::Net),
     V8(*const v8::Net),
-    V11(*const v11::Net<v11::Properties>),
-    V12(*const v11::Net<v12::Properties>),
+    V11(*const v11::Net),
+    V12(*const v12::Net),
 }
 
 /// What every call returns: `ncclResult_t` if it is not success.

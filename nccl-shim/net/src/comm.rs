@@ -5,7 +5,7 @@
 //! calls one connection from one thread at a time.
 
 use crate::error::{NetError, Result};
-use crate::request::{Queue, Request, State};
+use crate::request::{Queue, Region, Request, State};
 use crate::shm_link::{ShmReceiver, ShmSender};
 use crate::tcp::{TcpReceiver, TcpSender};
 
@@ -105,6 +105,17 @@ impl Comm {
             Link::TcpReceiver(link) => link.progress(queue),
         };
         result.inspect_err(|error| self.failed = Some(error.clone()))
+    }
+
+    /// NCCL takes memory back, which it does without a message under way unless the
+    /// communicator is aborted. Then nobody may touch it from here on, the peer neither.
+    pub fn withdraw(&mut self, region: Region) {
+        if self.queue.touches(region) {
+            self.close();
+            self.failed = Some(NetError::usage(
+                "memory was deregistered while a message of it was under way: the connection is over",
+            ));
+        }
     }
 
     /// Tells the peer that this end is closed. Dropping the connection does the rest.

@@ -5,6 +5,15 @@ use crate::comm::Comm;
 /// Requests of one connection at a time, `NCCL_NET_MAX_REQUESTS`.
 pub const MAX_REQUESTS: usize = 32;
 
+/// Memory that NCCL registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its address.
+    pub start: usize,
+    /// Its size in bytes.
+    pub len: usize,
+}
+
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -82,6 +91,14 @@ impl Queue {
         self.count
     }
 
+    /// Whether a request that is not over may touch this memory.
+    pub fn touches(&mut self, region: Region) -> bool {
+        (0..self.count).any(|place| {
+            let data = self.at(place).data.addr();
+            data >= region.start && data - region.start < region.len
+        })
+    }
+
     /// Takes a free request; `None`: all are in flight.
     #[inline]
     pub fn take(&mut self, data: *mut u8, len: usize, region: usize) -> Option<usize> {
@@ -140,6 +157,19 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_in_use_while_a_request_is_under_way() {
+        let (mut queue, mut data) = (Queue::default(), [0u8; 64]);
+        let region = Region { start: data.as_ptr().addr(), len: 64 };
+        let index = queue.take(data[32..].as_mut_ptr(), 8, 64).expect("a free one");
+        assert!(!queue.touches(region), "not queued yet");
+        queue.push(index);
+        assert!(queue.touches(region));
+        assert!(!queue.touches(Region { len: 32, ..region }), "the part before it");
+        queue.pop_done();
+        assert!(!queue.touches(region));
+    }
 
     #[test]
     fn requests_come_back_in_order() {

@@ -420,7 +420,7 @@ impl ShmReceiver {
     /// Tells the sender, and takes our buffer back from it.
     pub fn close(&mut self) {
         self.ring.close();
-        if let Some(Taking::Fetch(fetch)) = &self.taking {
+        if let Some(Taking::Fetch(fetch)) = self.taking.take() {
             let memory = self.ring.memory();
             fetch.abandon(&memory.control().grant, || self.peer.is_gone(memory.fd()));
         }

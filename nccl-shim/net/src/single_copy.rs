@@ -20,6 +20,7 @@ use crate::comm::BUDGET;
 use crate::copy;
 use crate::error::{NetError, Result};
 use crate::grant::{Cut, Grant, number};
+use crate::log;
 use crate::sys;
 
 /// Whether the word at `address` of process `pid` can be read and is `expected`.
@@ -174,20 +175,51 @@ impl Fetch {
 
     /// Takes the grant back before the buffer is given up. Waits for a chunk that
     /// the sender is writing: microseconds, unless its process is stopped.
+    ///
+    /// A sender that is stopped between claim and write would write when it goes on, into
+    /// whatever lies there by then. So it is locked out; where that cannot be done, the
+    /// buffer is not given up before the sender has gone on or is dead.
     pub fn abandon(&self, grant: &Grant, is_gone: impl Fn() -> bool) {
         if !self.shared {
             return;
         }
         let back = self.draining.unwrap_or_else(|| grant.close());
-        let until = Instant::now() + Duration::from_secs(10);
-        loop {
+        let is_over = || {
             let pushed = grant.pushed(self.number);
-            if pushed.failed || pushed.count >= back || is_gone() || Instant::now() > until {
-                return;
-            }
-            std::thread::yield_now();
+            pushed.failed || pushed.count >= back || is_gone()
+        };
+        if wait(PATIENCE, is_over) {
+            return;
         }
+        let locked_out = sys::lock_out_other_processes();
+        log::warn(format_args!(
+            "close: the sender's process has been stopped for {} s in the middle of a copy: {}",
+            PATIENCE.as_secs(),
+            match locked_out {
+                true => "other processes can no longer reach the memory of this one",
+                false => "waiting until it goes on or is dead",
+            }
+        ));
+        // Locked out: this long for a write that had begun.
+        while !wait(GRACE, is_over) && !locked_out {}
     }
+}
+
+/// How long a sender may take for a chunk before it counts as stopped.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// How long a write inside the kernel takes at most: it is not stopped there.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Whether it came true within a time.
+fn wait(time: Duration, is_over: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + time;
+    while !is_over() {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
 }
 
 /// Where messages rest that the GPU may poll: as long as the longest of them.
@@ -392,5 +424,17 @@ mod tests {
         });
         assert!(start.elapsed() >= Duration::from_millis(50));
         fetch.abandon(&grant, || true);
+    }
+
+    #[test]
+    fn a_buffer_is_not_given_up_to_a_stopped_sender() {
+        let (from, mut to, grant) = (message(), vec![0u8; LEN], Grant::default());
+        let fetch = Fetch::new(1, from.as_ptr() as u64, to.as_mut_ptr(), LEN, &grant, true);
+        assert!(grant.take_back(number(1), 0, Cut::new(LEN).count()).unwrap().is_some());
+        let (start, late) = (Instant::now(), PATIENCE + 2 * GRACE);
+        fetch.abandon(&grant, || start.elapsed() > late);
+        // As root nothing locks it out: it was waited for. Else after the grace all is over.
+        let root = sys::euid() == 0;
+        assert!(start.elapsed() >= if root { late } else { PATIENCE + GRACE });
     }
 }

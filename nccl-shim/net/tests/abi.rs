@@ -65,7 +65,7 @@ fn version_8() {
 
 #[test]
 fn version_11() {
-    let net: &v11::Net<v11::Properties> = symbol(c"ncclNetPlugin_v11");
+    let net: &v11::Net = symbol(c"ncclNetPlugin_v11");
     let p = properties(net.get_properties);
     assert_eq!((p.force_flush, p.speed, p.max_recvs), (0, 100_000, 1));
     assert_eq!((p.virtual_device.count, p.virtual_device.devices), (1, [0; 4]));
@@ -86,7 +86,7 @@ fn version_11() {
 
 #[test]
 fn version_12() {
-    let net: &v11::Net<v12::Properties> = symbol(c"ncclNetPlugin_v12");
+    let net: &v12::Net = symbol(c"ncclNetPlugin_v12");
     let p = properties(net.get_properties);
     assert_eq!((p.virtual_device.count, p.virtual_device.devices), (1, [0; 8]));
     assert_eq!(
@@ -112,7 +112,10 @@ fn wrong_arguments_are_errors() {
         assert_eq!((net.isend)(NULL, NULL, 0, 0, NULL, &mut comm), INVALID_ARGUMENT);
         assert_eq!((net.test)(NULL, none.cast(), none.cast()), INVALID_ARGUMENT);
         assert_eq!((net.devices)(none.cast()), INVALID_ARGUMENT);
+        assert_eq!((net.reg_mr)(NULL, place, 128, 1, none), INVALID_ARGUMENT);
         assert_eq!((net.reg_mr)(NULL, place, 128, 1, &mut comm), 0, "host memory");
+        assert_eq!((net.dereg_mr)(NULL, comm), 0);
+        assert_eq!((net.dereg_mr)(NULL, NULL), 0);
         assert_eq!((net.reg_mr)(NULL, place, 128, 2, &mut comm), INVALID_ARGUMENT, "GPU memory");
         assert_eq!((net.reg_mr_dma_buf)(NULL, place, 128, 4, 0, -1, &mut comm), INVALID_ARGUMENT);
         assert_eq!((net.iflush)(NULL, 0, none, none.cast(), none, &mut comm), 0);

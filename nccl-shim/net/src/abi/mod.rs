@@ -6,8 +6,9 @@
 //! longer properties.
 //!
 //! All versions share one implementation. What the versions have in common is
-//! here: the C functions, each behind the panic fence.
+//! here: the C functions, each behind the panic fence; `tables` writes the structures.
 
+mod tables;
 pub mod v11;
 pub mod v12;
 pub mod v6;
@@ -22,7 +23,7 @@ use crate::error::{Code, NetError, Result};
 use crate::fence::{fence, install_hook};
 use crate::handle::{HANDLE_SIZE, Place};
 use crate::log::{self, Logger};
-use crate::request::Request;
+use crate::request::{Region, Request};
 
 /// Name of the network: `NCCL_NET=FlexMIG`, and "via NET/FlexMIG/0" in NCCL's log.
 pub const NAME: &CStr = c"FlexMIG";
@@ -37,6 +38,44 @@ pub const MAX_COMMS: c_int = 65_536;
 pub const MAX_BYTES: usize = 1 << 30;
 /// `NCCL_NET_DEVICE_HOST`.
 pub const DEVICE_HOST: c_int = 0;
+
+/// Out pointer to a connection, handle or request.
+pub type Out = *mut *mut c_void;
+/// `getProperties`.
+pub type GetProperties<P> = unsafe extern "C" fn(c_int, *mut P) -> Code;
+/// `regMr` from v8 on.
+pub type RegMr = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, c_int, Out) -> Code;
+/// `regMrDmaBuf`.
+pub type RegMrDmaBuf =
+    unsafe extern "C" fn(*mut c_void, *mut c_void, usize, c_int, u64, c_int, Out) -> Code;
+/// `deregMr`.
+pub type DeregMr = unsafe extern "C" fn(*mut c_void, *mut c_void) -> Code;
+/// `isend` with an int size.
+pub type IsendInt =
+    unsafe extern "C" fn(*mut c_void, *mut c_void, c_int, c_int, *mut c_void, Out) -> Code;
+/// `irecv` with int sizes.
+pub type IrecvInt =
+    unsafe extern "C" fn(*mut c_void, c_int, Out, *mut c_int, *mut c_int, Out, Out) -> Code;
+/// `iflush`.
+pub type Iflush = unsafe extern "C" fn(*mut c_void, c_int, Out, *mut c_int, Out, Out) -> Code;
+/// `test`.
+pub type Test = unsafe extern "C" fn(*mut c_void, *mut c_int, *mut c_int) -> Code;
+/// `closeSend` and the like.
+pub type Close = unsafe extern "C" fn(*mut c_void) -> Code;
+/// `getDeviceMr`, from v7 on.
+pub type GetDeviceMr = unsafe extern "C" fn(*mut c_void, *mut c_void, Out) -> Code;
+/// `irecvConsumed`, from v7 on.
+pub type IrecvConsumed = unsafe extern "C" fn(*mut c_void, c_int, *mut c_void) -> Code;
+
+/// `ncclNetVDeviceProps_v11_t`, and `_v12_t` with more places.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct VirtualDevice<const DEVICES: usize> {
+    /// Number of physical devices.
+    pub count: c_int,
+    /// Their indices.
+    pub devices: [c_int; DEVICES],
+}
 
 /// Number of this host, for the properties.
 pub fn guid() -> u64 {
@@ -163,17 +202,30 @@ unsafe fn as_comm<'a>(comm: *mut c_void) -> Result<&'a mut Comm> {
     unsafe { comm.cast::<Comm>().as_mut() }.ok_or_else(null_comm)
 }
 
-/// Nothing needs registering; the handle is the size, which tells NCCL's buffers
-/// apart: see [`crate::polled`].
-fn register(size: usize, kind: c_int, handle: *mut *mut c_void) -> Result<()> {
+/// Nothing needs registering, but the handle says what it belongs to: see
+/// [`crate::polled`], and [`Comm::withdraw`].
+fn register(data: *mut c_void, size: usize, kind: c_int, handle: *mut *mut c_void) -> Result<()> {
     if kind != PTR_HOST {
         return Err(NetError::argument(format!(
             "memory of type {kind} was to be registered: the plugin takes host memory only, as its \
              properties say"
         )));
     }
+    if handle.is_null() {
+        return Err(NetError::argument("NCCL passed a null pointer for a result"));
+    }
+    let region = Box::new(Region { start: data.addr(), len: size });
     // SAFETY: NCCL's out parameter.
-    unsafe { put(handle, std::ptr::without_provenance_mut(size)) }
+    unsafe { put(handle, Box::into_raw(region).cast()) }
+}
+
+/// Bytes that were registered with a handle; 0 for none.
+///
+/// # Safety
+/// `handle` must be null or from `regMr`, and not deregistered.
+unsafe fn registered(handle: *mut c_void) -> usize {
+    // SAFETY: the caller's.
+    unsafe { handle.cast::<Region>().as_ref() }.map_or(0, |region| region.len)
 }
 
 /// `regMr` of v6 and v7.
@@ -182,12 +234,12 @@ fn register(size: usize, kind: c_int, handle: *mut *mut c_void) -> Result<()> {
 /// As NCCL calls it.
 pub unsafe extern "C" fn reg_mr_int(
     _comm: *mut c_void,
-    _data: *mut c_void,
+    data: *mut c_void,
     size: c_int,
     kind: c_int,
     handle: *mut *mut c_void,
 ) -> Code {
-    fence("regMr", || register(from_int(size)?, kind, handle))
+    fence("regMr", || register(data, from_int(size)?, kind, handle))
 }
 
 /// `regMr` from v8 on.
@@ -196,12 +248,12 @@ pub unsafe extern "C" fn reg_mr_int(
 /// As NCCL calls it.
 pub unsafe extern "C" fn reg_mr(
     _comm: *mut c_void,
-    _data: *mut c_void,
+    data: *mut c_void,
     size: usize,
     kind: c_int,
     handle: *mut *mut c_void,
 ) -> Code {
-    fence("regMr", || register(size, kind, handle))
+    fence("regMr", || register(data, size, kind, handle))
 }
 
 /// `regMrDmaBuf`: there is none for host memory.
@@ -222,19 +274,30 @@ pub unsafe extern "C" fn reg_mr_dma_buf(
     })
 }
 
-/// `deregMr`.
+/// `deregMr`: NCCL frees the memory next, before it closes the connection.
 ///
 /// # Safety
-/// As NCCL calls it.
-pub unsafe extern "C" fn dereg_mr(_comm: *mut c_void, _handle: *mut c_void) -> Code {
-    crate::error::SUCCESS
+/// As NCCL calls it: `handle` is from `regMr`.
+pub unsafe extern "C" fn dereg_mr(comm: *mut c_void, handle: *mut c_void) -> Code {
+    fence("deregMr", || {
+        if handle.is_null() {
+            return Ok(());
+        }
+        // SAFETY: from `regMr`, and given back once.
+        let region = unsafe { Box::from_raw(handle.cast::<Region>()) };
+        // SAFETY: NCCL's connection, which is still open.
+        if let Some(comm) = unsafe { comm.cast::<Comm>().as_mut() } {
+            comm.withdraw(*region);
+        }
+        Ok(())
+    })
 }
 
 /// A send or receive of `size` bytes at `data`; `handle` is that of `regMr`.
 ///
 /// # Safety
-/// `comm` as for `as_comm`; `data` must be valid for `size` bytes until the
-/// request is done.
+/// `comm` as for `as_comm`, `handle` as for `registered`; `data` must be valid for
+/// `size` bytes until the request is done.
 pub unsafe fn start(
     comm: *mut c_void,
     data: *mut c_void,
@@ -243,11 +306,11 @@ pub unsafe fn start(
     request: *mut *mut c_void,
 ) -> Result<()> {
     // SAFETY: the caller's.
-    let comm = unsafe { as_comm(comm) }?;
+    let (comm, region) = unsafe { (as_comm(comm)?, registered(handle)) };
     if data.is_null() && size > 0 {
         return Err(NetError::argument("NCCL passed a null buffer"));
     }
-    let made = comm.start(data.cast(), size, handle.addr())?;
+    let made = comm.start(data.cast(), size, region)?;
     // SAFETY: NCCL's out parameter. It may hold a hint (1) on the way in.
     unsafe { put(request, made.map_or(std::ptr::null_mut(), <*mut Request>::cast)) }
 }
