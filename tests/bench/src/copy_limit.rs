@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_loop_copies() {
-        let from: Vec<u8> = (0..1_200_000).map(|i: u32| (i * 7 >> 3) as u8).collect();
+        let from: Vec<u8> = (0..1_200_000).map(|i: u32| ((i * 7) >> 3) as u8).collect();
         for (name, copy) in LOOPS {
             let mut to = vec![0u8; from.len()];
             // SAFETY: two allocations of this size.
