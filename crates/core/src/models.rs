@@ -3,8 +3,8 @@
 //!
 //! Slices are not linear in SMs: of an H100, a 3g has 60 SMs and three 1g have 48. Sources: go-nvml's
 //! mock data for A30 and A100, `nvidia-smi mig -lgip` of real devices for H100, GH200 and RTX PRO
-//! 6000, the MIG user guide for the names of the others. H200 shares its die with H100, so those of
-//! its numbers that nobody has published are H100's; of B200 none are known.
+//! 6000, the MIG user guide for the names of the others. GH200 and H200 have H100's die, so those of
+//! their numbers that nobody has published are H100's; of B200 none are known.
 
 use crate::profile::Profile;
 
