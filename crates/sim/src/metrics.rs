@@ -114,7 +114,7 @@ impl Gathered {
     /// The figures; `total`: SMs and memory of the cluster.
     pub fn metrics(mut self, total: (f64, f64), replanned: u64, reconfigurations: u64) -> Metrics {
         let over = |sum: f64, count: f64| if count > 0.0 { sum / count } else { 0.0 };
-        let span = (self.last - self.first.unwrap_or(self.last)) as f64;
+        let span = self.last.saturating_sub(self.first.unwrap_or(0)) as f64;
         let (jobs, second) = (self.metrics.jobs as f64, SECOND as f64);
         self.metrics.makespan = span / second;
         self.metrics.mean_wait = over(self.wait, jobs) / second;

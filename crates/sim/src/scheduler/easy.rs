@@ -18,6 +18,8 @@ pub(crate) struct Easy {
     class: Option<usize>,
     /// Per class: jobs with such a limit, or a longer one, cannot start; in this pass.
     refused: Vec<Time>,
+    /// The first job, by place in the trace, and when it starts at the latest.
+    promised: Option<(usize, Time)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +39,31 @@ struct Reservation {
 
 impl Easy {
     pub fn new(depth: usize) -> Easy {
-        Easy { depth: depth.max(1), earliest: Vec::new(), class: None, refused: Vec::new() }
+        Easy {
+            depth: depth.max(1),
+            earliest: Vec::new(),
+            class: None,
+            refused: Vec::new(),
+            promised: None,
+        }
+    }
+
+    /// The first job starts now, or gets this reservation: neither is later than what it was
+    /// promised before.
+    fn keep(&mut self, place: usize, at: Time) {
+        let promised = self.promised.filter(|(known, _)| *known == place);
+        debug_assert!(
+            promised.is_none_or(|(_, promised)| at <= promised),
+            "job {place}: {promised:?}, now {at}"
+        );
+        self.promised = Some((place, at));
     }
 
     /// The nodes where the first job of the queue can start first.
     fn reserve<F: Fabric>(&mut self, ground: &Ground<F>, class: usize) -> Option<Reservation> {
         let farm = &*ground.farm;
-        let Alternatives { all, nodes: wanted } = Alternatives {
-            all: &ground.classes[class].alternatives,
-            nodes: ground.classes[class].asked.nodes.into(),
-        };
+        let all = &ground.classes[class].alternatives;
+        let wanted = usize::from(ground.classes[class].asked.nodes);
         if self.class != Some(class) {
             self.class = Some(class);
             self.earliest.clear();
@@ -82,11 +99,6 @@ impl Easy {
     }
 }
 
-struct Alternatives<'a> {
-    all: &'a [Alternative],
-    nodes: usize,
-}
-
 /// Whether a job may start on a node of the reservation: it is done in time, or the first job fits
 /// beside it then.
 fn may<F: Fabric>(
@@ -117,13 +129,12 @@ impl<F: Fabric> Scheduler<F> for Easy {
     fn pass(&mut self, ground: &mut Ground<F>, _news: News) {
         while let Some(first) = ground.queue.front() {
             let Some(choice) = ground.choose(first.class, &|_, _| true) else { break };
+            self.keep(first.place, ground.now);
             ground.start(0, &choice);
         }
         let Some(first) = ground.queue.front() else { return };
-        if ground.queue.len() == 1 {
-            return;
-        }
         let Some(reservation) = self.reserve(ground, first.class) else { return };
+        self.keep(first.place, reservation.at);
         self.refused.clear();
         self.refused.resize(ground.classes.len(), Time::MAX);
         // The first job's class does not fit anywhere.

@@ -31,8 +31,8 @@ impl Slurm {
         let mut open = Bits::all(nodes);
         self.plans.clear();
         self.plans.resize(nodes, Vec::new());
-        // Per class and alternative: what has no start within the window, and anything longer. In one
-        // pass the map only fills up.
+        // Per class and alternative: what found no start within the window. Nothing that is as long will:
+        // in one pass the map only fills up.
         let mut refused: HashMap<(usize, usize), Time> = HashMap::new();
         let (mut place, mut tested) = (0, 0);
         while place < ground.queue.len() && tested < p.bf_max_job_test {

@@ -9,7 +9,7 @@ impl Bits {
     pub fn all(nodes: usize) -> Bits {
         let mut bits = Bits(vec![u64::MAX; nodes.div_ceil(64)]);
         if let Some(last) = bits.0.last_mut()
-            && nodes % 64 > 0
+            && !nodes.is_multiple_of(64)
         {
             *last = (1 << (nodes % 64)) - 1;
         }

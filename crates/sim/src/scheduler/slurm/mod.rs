@@ -43,11 +43,14 @@ pub(crate) struct Slurm {
     /// Per node the planned starts of jobs, by place in the trace.
     plans: Vec<Vec<(usize, Time)>>,
     /// Per class and alternative and node when it fits, and the node's changes then.
-    earliest: HashMap<(usize, usize), Vec<(u32, Option<Time>)>>,
+    earliest: HashMap<(usize, usize), Vec<Known>>,
     moved: u64,
     /// Time from which a call is wanted.
     now: Time,
 }
+
+/// How often a node had changed, and when something fits on it then.
+type Known = (u32, Option<Time>);
 
 /// Per waiting job what Slurm and the re-planner know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,12 +129,7 @@ impl Slurm {
     }
 
     /// When an alternative of a class fits on a node, [`Farm::earliest`], remembered.
-    fn earliest<F: Fabric>(
-        &mut self,
-        ground: &Ground<F>,
-        class: usize,
-        choice: usize,
-    ) -> &[(u32, Option<Time>)] {
+    fn earliest<F: Fabric>(&mut self, ground: &Ground<F>, class: usize, choice: usize) -> &[Known] {
         let farm = &*ground.farm;
         let alternative = &ground.classes[class].alternatives[choice..=choice];
         let known = self.earliest.entry((class, choice)).or_default();
