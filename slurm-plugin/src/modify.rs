@@ -7,7 +7,7 @@
 //! plugin has put it there. A note whose `got=` is not what the job asks for is thus an old one.
 
 use flexmig_core::note::Note;
-use flexmig_core::submit::{Site, decide_change};
+use flexmig_core::submit::{Job, Site, decide_change};
 use slurm_sys::{ErrMsg, JobDesc, SLURM_SUCCESS, Slurm, log};
 
 use crate::submit::{Fields, apply_numbers, apply_request, dialect, id, mentions_leaves, rejected};
@@ -25,7 +25,8 @@ pub fn modify(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
     let version = slurm.version();
     let dialect = dialect(slurm, &version);
-    let answer = Fields::read(slurm, job).with(|fields| decide_change(&site, &dialect, fields));
+    let answer = Fields::read(slurm, job)
+        .with(|fields| decide_change(&site, &dialect, &Job { by_admin: uid == 0, ..*fields }));
     match answer {
         Ok(None) => SLURM_SUCCESS,
         Ok(Some(decision)) => {

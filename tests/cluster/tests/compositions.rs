@@ -314,6 +314,21 @@ fn an_update_of_a_known_job_follows_the_rules_of_a_submit() {
     );
     cluster.scontrol(&format!("release {}", job.id)).ok();
     assert_eq!(list(variable(&shown(&job), "FLEXMIG_PROFILES")).len(), 6);
+    job.cancel();
+    if !flexmig_cluster::is_root() {
+        return;
+    }
+    // Slurm lets nobody but admins change admin_comment, so a user's update leaves it alone.
+    let args = "-H -p small --gres=flexmig:3g:1";
+    let theirs = cluster.client("sbatch").args(args).uid(65534);
+    let theirs = cluster.submit(theirs, STAY).unwrap();
+    let_it_look();
+    let update = format!("update jobid={} gres=flexmig:2g:1", theirs.id);
+    cluster.client("scontrol").args(&update).uid(65534).run().ok();
+    let info = theirs.info();
+    assert!(info.get("TresPerNode").ends_with("flexmig:1g.10gb:2"), "{}", info.text);
+    assert_eq!(info.get("NumTasks"), "2", "{}", info.text);
+    assert!(info.text.contains("req=3g:1 got=1g.10gb:3"), "{}", info.text);
 }
 
 #[test]

@@ -130,14 +130,20 @@ impl KnownJob {
         }
     }
 
-    /// Of what would be filled into a new job that which was filled into this one.
-    pub fn refilled(&self, filled: Decision) -> Decision {
+    /// Of what would be filled into a new job that which was filled into this one. Slurm lets only
+    /// admins change the tasks per node (`_update_job`, 22.05 to 26.05), so in the update of a user
+    /// the tasks become fewer with the leaves, but not more.
+    pub fn refilled(&self, filled: Decision, by_admin: bool) -> Decision {
         let Filled { tasks, cpus, memory } = self.fill;
+        let new_tasks = filled
+            .num_tasks
+            .filter(|&new| tasks && (by_admin || self.num_tasks.is_some_and(|tasks| new <= tasks)));
+        let new_cpus = new_tasks.is_some() || cpus && !tasks;
         Decision {
-            num_tasks: filled.num_tasks.filter(|_| tasks),
-            ntasks_per_node: filled.ntasks_per_node.filter(|_| tasks),
-            cpus_per_task: filled.cpus_per_task.filter(|_| cpus),
-            min_cpus: filled.min_cpus.filter(|_| tasks || cpus),
+            num_tasks: new_tasks,
+            ntasks_per_node: filled.ntasks_per_node.filter(|_| tasks && by_admin),
+            cpus_per_task: filled.cpus_per_task.filter(|_| cpus && new_cpus),
+            min_cpus: filled.min_cpus.filter(|_| new_cpus),
             memory: filled.memory.filter(|_| memory),
             ..Decision::default()
         }
@@ -226,6 +232,11 @@ mod tests {
         };
         let expected =
             Decision { num_tasks: Some(2), ntasks_per_node: Some(2), ..Decision::default() };
-        assert_eq!(known.refilled(filled), expected);
+        assert_eq!(known.refilled(filled.clone(), true), expected);
+        // Users cannot change the tasks per node, so theirs are not more than before.
+        let expected = Decision { num_tasks: Some(2), ..Decision::default() };
+        assert_eq!(known.refilled(filled.clone(), false), expected);
+        let more = Decision { num_tasks: Some(4), ..filled };
+        assert_eq!(known.refilled(more, false), Decision::default());
     }
 }

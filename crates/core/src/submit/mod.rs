@@ -80,6 +80,8 @@ pub struct Job<'a> {
     pub per_gpu: Option<&'a str>,
     /// The job of an update, in Slurm's forms `20`, `20_6`, `20_[3-5]`.
     pub id: Option<&'a str>,
+    /// An update by an admin, who may change more than a user.
+    pub by_admin: bool,
     /// Tasks may share CPUs (`--overcommit`).
     pub overcommit: bool,
     /// By an srun that asks for the typed request again when it starts its tasks, and is not told
@@ -330,7 +332,7 @@ pub fn decide_change(
     }
     let demand = case.demand(&choice.parts);
     let mut decision = match known {
-        Some(known) => known.refilled(fill::fill(site, &scope, job, &demand)),
+        Some(known) => known.refilled(fill::fill(site, &scope, job, &demand), job.by_admin),
         None => Decision::default(),
     };
     rewrite(&case, &demand, &mut decision);

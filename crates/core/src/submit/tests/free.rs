@@ -301,7 +301,7 @@ fn an_update_of_a_job_of_the_view_follows_the_rules_of_a_submit() {
         ..JobView::default()
     }]);
     let site = seen("[submit]\nmax_leaves_per_job = 6\n[span]\npartitions = [\"all\"]", &view);
-    let update = |id| Job { id: Some(id), ..gres("gres/flexmig:3g:1") };
+    let update = |id| Job { id: Some(id), by_admin: true, ..gres("gres/flexmig:3g:1") };
     for id in ["20", "20_3", "20_[3-5]"] {
         let decision = decide_change(&site, &NEW, &update(id)).unwrap().unwrap();
         let expected = Decision {
