@@ -9,6 +9,7 @@ use crate::exec::Exec;
 use crate::explain::Explain;
 use crate::probe_cmd::ProbeArgs;
 use crate::probe_cmd::side::Side;
+use crate::simulate::args::Simulate;
 use crate::status::Status;
 
 /// Exit status of `flexmig check` when it found errors, and of every command that failed.
@@ -48,6 +49,8 @@ pub enum Command {
     Status(Status),
     /// Say what a request would get, what else could serve it, and why.
     Explain(Box<Explain>),
+    /// Say what one-to-many allocation would be worth on a cluster and its jobs.
+    Simulate(Box<Simulate>),
     /// Print the configuration for this node, ready to paste.
     Config(Config),
     /// Find what is wrong with plugins, configuration and devices, and say how to mend it.

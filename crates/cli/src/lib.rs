@@ -13,6 +13,7 @@
 //! | [`cluster`] | the view of the cluster: from the controller or from a file |
 //! | [`explain`] | what a request would get, and why |
 //! | [`status`] | who holds which leaf of the cluster, and which are free |
+//! | [`simulate`] | what one-to-many allocation would be worth on a cluster and its jobs |
 //! | [`probe`] | trying for real whether the installed Slurm loads a plugin |
 //! | [`output`], [`canvas`], [`text`], [`generate`] | tables, pictures, places in Slurm's files, man pages and completions |
 //!
@@ -31,6 +32,7 @@ pub mod output;
 pub mod parts;
 pub mod probe;
 pub mod probe_cmd;
+pub mod simulate;
 pub mod status;
 pub mod text;
 pub mod view;
@@ -79,6 +81,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Exec(args) => Ok(exec::run(args)),
         Command::Probe(args) => probe_cmd::run(args),
         Command::ProbeSide(args) => print(&json(&probe_cmd::side::run(args))?).map(|()| 0),
+        Command::Simulate(args) => simulate::run(args).map(|()| 0),
         Command::Status(args) => status::run(args).map(|()| 0),
         Command::Generate(args) => generate::run(args).map(|()| 0),
         Command::Load(args) => print(&json(&probe::load(&args.file, &args.slurm_dir))?).map(|()| 0),

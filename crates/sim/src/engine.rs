@@ -213,8 +213,9 @@ fn hint(queue: &VecDeque<Waiting>, classes: &Classes) -> crate::fabric::Hint {
 
 /// Most samples that [`simulate`] keeps.
 const SAMPLES: usize = 2000;
-/// Most spans.
+/// Most spans, and GPUs of which they are kept.
 const SPANS: usize = 20_000;
+const SPAN_GPUS: u32 = 32;
 
 /// Keeps everything, but for evenly thinned samples and later spans.
 struct Keeper {
@@ -222,6 +223,8 @@ struct Keeper {
     records: Vec<Option<Record>>,
     /// Least time between two samples.
     step: Time,
+    /// Spans that start later are not kept.
+    horizon: Time,
 }
 
 impl Observer for Keeper {
@@ -252,8 +255,16 @@ impl Observer for Keeper {
     }
 
     fn span(&mut self, span: &Span) {
-        if self.outcome.spans.len() < SPANS {
-            self.outcome.spans.push(*span);
+        if span.gpu >= SPAN_GPUS || span.from >= self.horizon {
+            return;
+        }
+        let spans = &mut self.outcome.spans;
+        spans.push(*span);
+        if spans.len() >= SPANS {
+            // Those that start first, without a gap: a job that runs long comes late.
+            spans.sort_by_key(|span| span.from);
+            self.horizon = spans[SPANS / 2].from;
+            spans.retain(|span| span.from < self.horizon);
         }
     }
 
@@ -264,9 +275,15 @@ impl Observer for Keeper {
 
 /// Runs jobs, which come in order of submission, and keeps everything about it.
 pub fn simulate(setup: &Setup, jobs: &[Job]) -> Outcome {
+    simulate_watched(setup, jobs, || {})
+}
+
+/// [`simulate`], with a call for every job that is submitted.
+pub fn simulate_watched(setup: &Setup, jobs: &[Job], mut submitted: impl FnMut()) -> Outcome {
     let (outcome, records) = (Outcome::default(), vec![None; jobs.len()]);
-    let mut keeper = Keeper { outcome, records, step: 0 };
-    let metrics = run(setup, jobs.iter().copied(), &mut keeper);
+    let mut keeper = Keeper { outcome, records, step: 0, horizon: Time::MAX };
+    let watched = jobs.iter().copied().inspect(|_| submitted());
+    let metrics = run(setup, watched, &mut keeper);
     let Keeper { mut outcome, records, .. } = keeper;
     outcome.metrics = metrics;
     outcome.records = records.into_iter().flatten().collect();

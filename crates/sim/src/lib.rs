@@ -16,6 +16,8 @@
 //! | [`outcome`] | what came of it? |
 //! | [`trace`] | how are traces read? |
 //! | [`workload`] | which jobs become of a trace, at which load; which are generated? |
+//! | [`sensitivity`] | how much do the results depend on the model? |
+//! | [`report`] | what does it look like? |
 #![forbid(unsafe_code)]
 
 mod choose;
@@ -30,12 +32,14 @@ mod metrics;
 pub mod model;
 pub mod outcome;
 pub mod policy;
+pub mod report;
 mod scheduler;
+pub mod sensitivity;
 pub mod setup;
 pub mod trace;
 pub mod workload;
 
-pub use engine::{Observer, run, simulate};
+pub use engine::{Observer, run, simulate, simulate_watched};
 pub use gpu::Gpu;
 pub use job::Job;
 pub use layout::Layout;

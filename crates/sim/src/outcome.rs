@@ -99,6 +99,6 @@ pub struct Outcome {
     pub records: Vec<Record>,
     /// The cluster over time, evenly spaced: 1,000 to 2,000 of them in a long run.
     pub samples: Vec<Sample>,
-    /// Jobs on leaves, in the order in which jobs ended; the first 20,000.
+    /// Jobs on leaves of the first 32 GPUs: those that start first, 10,000 to 20,000 in a long run.
     pub spans: Vec<Span>,
 }

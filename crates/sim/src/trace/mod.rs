@@ -23,8 +23,8 @@ use std::str::FromStr;
 
 pub use sacct::SACCT;
 
-/// Most bad rows that are listed; all are counted.
-const LISTED: usize = 20;
+/// Most bad rows of a kind that are listed; all are counted.
+const LISTED: u64 = 10;
 
 /// The form of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,9 @@ pub struct Row {
 pub struct Skipped {
     /// Line in the file, from 1.
     pub line: usize,
-    /// Why.
+    /// Its kind, one of [`Trace::reasons`].
+    pub reason: String,
+    /// Why, with what the row says.
     pub why: String,
 }
 
@@ -118,7 +120,7 @@ pub struct Skipped {
 pub struct Trace {
     /// Jobs by submission; of equal ones by line.
     pub rows: Vec<Row>,
-    /// The first rows that were skipped.
+    /// The first rows of each kind that were skipped.
     pub skipped: Vec<Skipped>,
     /// How many were skipped, by reason, in order of their first row.
     pub reasons: Vec<(String, u64)>,
@@ -155,16 +157,22 @@ impl Trace {
 
     /// Counts a row that is no job. `reason` is the same for all rows of a kind.
     fn skip(&mut self, line: usize, reason: &str, detail: &str) {
-        match self.reasons.iter_mut().find(|(known, _)| known == reason) {
-            Some((_, count)) => *count += 1,
-            None => self.reasons.push((reason.to_owned(), 1)),
-        }
-        if self.skipped.len() < LISTED {
+        let count = match self.reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                self.reasons.push((reason.to_owned(), 1));
+                1
+            }
+        };
+        if count <= LISTED {
             let why = match detail {
                 "" => reason.to_owned(),
                 detail => format!("{reason}: {}", detail.chars().take(40).collect::<String>()),
             };
-            self.skipped.push(Skipped { line, why });
+            self.skipped.push(Skipped { line, reason: reason.to_owned(), why });
         }
     }
 

@@ -1,0 +1,251 @@
+//! `flexmig simulate`: what one-to-many allocation would be worth on a cluster and its jobs.
+//!
+//! | module | part |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`input`] | jobs of a trace or out of a seed |
+//! | `work` | simulations side by side |
+//! | [`results`] | what is printed: JSON, the table, CSV |
+//!
+//! The simulator itself and the report are flexmig-sim.
+
+pub mod args;
+mod input;
+mod results;
+mod work;
+
+use std::path::Path;
+
+use flexmig_sim::model::DEFAULTS;
+use flexmig_sim::report::{Digest, Report, Swept};
+use flexmig_sim::trace::SACCT;
+use flexmig_sim::{Cluster, Layout, Performance, PolicyName, Setup, sensitivity};
+
+use crate::{Failure, json, print};
+use args::Simulate;
+use input::{Input, Source};
+use results::{ClusterFacts, InputFacts, Results, Row, SweptRow};
+use work::Task;
+
+/// Simulates, and prints or writes what came of it.
+pub fn run(args: &Simulate) -> Result<(), Failure> {
+    if args.print_sacct {
+        return print(&format!("{SACCT}\n"));
+    }
+    if args.print_model {
+        return print(DEFAULTS);
+    }
+    let performance = performance(args.model_file.as_deref())?;
+    let policies = args.policies();
+    let setups = setups(args, &policies, &performance)?;
+    let source = Source::read(args)?;
+    let inputs: Vec<Input> = args
+        .seed
+        .0
+        .iter()
+        .map(|&seed| source.input(args, &cluster(args), seed))
+        .collect::<Result<_, _>>()?;
+    let notes = source.notes();
+    for note in &notes {
+        eprintln!("flexmig: {note}");
+    }
+    let threads = args
+        .threads
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let digests = simulated(&setups, &inputs, args.report.is_some(), threads);
+    let sweep = match args.sensitivity {
+        true => swept(&setups, &inputs[..1], &performance, &digests, threads),
+        false => Vec::new(),
+    };
+    let rows: Vec<Row> = digests.iter().map(Row::from).collect();
+    if let Some(path) = &args.csv {
+        write("--csv", path, &results::csv(&rows))?;
+    }
+    let facts = facts(args, &source, &inputs);
+    if let Some(path) = &args.report {
+        let report = Report {
+            title: "flexmig simulate".into(),
+            facts: facts.clone(),
+            model: numbers(&performance)
+                .map(|(name, value)| (name.into(), value.to_string()))
+                .into(),
+            notes,
+            digests: digests.clone(),
+            sweep: sweep.clone(),
+        };
+        write("--report", path, &report.html())?;
+    }
+    if args.json {
+        let numbers = numbers(&performance).map(|(name, value)| (name.to_owned(), value.into()));
+        return print(&json(&Results {
+            version: 1,
+            input: InputFacts::new(&source, &inputs, args.mix.to_string()),
+            cluster: ClusterFacts {
+                gpus: args.gpus,
+                gpus_per_node: args.gpus_per_node,
+                model: args.model.name.into(),
+            },
+            scheduler: args.scheduler.to_string(),
+            performance: numbers.into_iter().collect(),
+            results: rows,
+            sensitivity: sweep.iter().map(SweptRow::from).collect(),
+        })?);
+    }
+    let mut text = String::new();
+    for (name, value) in &facts {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    text.push_str(&format!("\n{}", results::table(&policies, &digests)));
+    if !sweep.is_empty() {
+        text.push_str("\nMakespan with one number of the model changed (* its own value)\n");
+        text.push_str(&results::sweep_table(&policies, &sweep));
+    }
+    print(&text)
+}
+
+fn numbers(performance: &Performance) -> [(&'static str, f64); 8] {
+    performance.numbers()
+}
+
+fn cluster(args: &Simulate) -> Cluster {
+    Cluster { gpus: args.gpus, gpus_per_node: args.gpus_per_node, gpu: args.model }
+}
+
+fn performance(path: Option<&Path>) -> Result<Performance, Failure> {
+    let Some(path) = path else { return Ok(Performance::default()) };
+    let failed = |error: &dyn std::fmt::Display| {
+        let mend = "flexmig simulate --print-model prints one to start from";
+        // A TOML error shows the place in several lines.
+        let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Failure::new(format!("--model-file {}", path.display()), error, mend)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    Performance::from_toml(&text).map_err(|error| failed(&error))
+}
+
+/// What is simulated, per policy.
+fn setups(
+    args: &Simulate,
+    policies: &[PolicyName],
+    performance: &Performance,
+) -> Result<Vec<Setup>, Failure> {
+    let mut setups = Vec::with_capacity(policies.len());
+    let mut layouts = Vec::with_capacity(args.layout.len());
+    for layout in &args.layout {
+        let parsed = Layout::parse(args.model, &layout.text)
+            .map_err(|error| Failure::message(format!("--layout {error}")))?;
+        layouts.push((layout.policy, parsed));
+    }
+    for &policy in policies {
+        let mut setup = Setup::new(cluster(args), policy, args.scheduler);
+        setup.performance = performance.clone();
+        setup.oversize = args.oversize;
+        if let Some(depth) = args.depth {
+            setup.depth = depth as usize;
+            setup.slurm.bf_max_job_test = depth as usize;
+        }
+        let own = layouts.iter().rev().find(|(of, _)| *of == Some(policy));
+        let layout = own.or(layouts.iter().rev().find(|(of, _)| of.is_none()));
+        setup.layout = layout.map(|(_, layout)| layout.clone());
+        setups.push(setup);
+    }
+    Ok(setups)
+}
+
+/// Each policy with each seed.
+fn simulated(setups: &[Setup], inputs: &[Input], plots: bool, threads: usize) -> Vec<Digest> {
+    let mut tasks = Vec::new();
+    for setup in setups {
+        for (place, input) in inputs.iter().enumerate() {
+            tasks.push(Task {
+                setup: setup.clone(),
+                seed: input.seed,
+                jobs: &input.jobs,
+                detailed: plots && place == 0,
+            });
+        }
+    }
+    work::run(&tasks, threads)
+}
+
+/// The first seed, with one number of the model changed.
+fn swept(
+    setups: &[Setup],
+    inputs: &[Input],
+    performance: &Performance,
+    digests: &[Digest],
+    threads: usize,
+) -> Vec<Swept> {
+    let points = sensitivity::points(performance);
+    let mut tasks = Vec::new();
+    for point in points.iter().filter(|point| !point.unchanged) {
+        for setup in setups.iter().filter(|s| sensitivity::concerns(point.number, s.policy)) {
+            let mut setup = setup.clone();
+            setup.performance = point.performance.clone();
+            let input = &inputs[0];
+            tasks.push(Task { setup, seed: input.seed, jobs: &input.jobs, detailed: false });
+        }
+    }
+    let mut done = work::run(&tasks, threads).into_iter();
+    let base = |policy| {
+        let same = digests.iter().find(|digest| digest.policy == policy);
+        same.map_or(0.0, |digest| digest.metrics.makespan)
+    };
+    let mut sweep = Vec::with_capacity(points.len());
+    for point in points {
+        let makespans = setups.iter().map(|setup| {
+            let changed = !point.unchanged && sensitivity::concerns(point.number, setup.policy);
+            let makespan = match changed {
+                true => done.next().map_or(0.0, |digest| digest.metrics.makespan),
+                false => base(setup.policy),
+            };
+            (setup.policy, makespan)
+        });
+        sweep.push(Swept {
+            number: point.number,
+            value: point.value,
+            unchanged: point.unchanged,
+            makespans: makespans.collect(),
+        });
+    }
+    sweep
+}
+
+/// What was simulated, in words.
+fn facts(args: &Simulate, source: &Source, inputs: &[Input]) -> Vec<(String, String)> {
+    let first = &inputs[0];
+    let nodes = args.gpus.div_ceil(args.gpus_per_node);
+    let mut jobs = match source {
+        Source::Trace(name, format, _) => format!("{} of {name} ({format})", first.jobs.len()),
+        Source::Generated(_) => format!("{} generated", first.jobs.len()),
+    };
+    if first.left_out > 0 {
+        jobs.push_str(&format!(", {} of several GPUs left out", first.left_out));
+    }
+    let load = match first.load.is_finite() {
+        true => format!("{:.2} of the cluster while jobs come", first.load),
+        false => "all jobs come at once".to_owned(),
+    };
+    let seeds: Vec<String> = args.seed.0.iter().map(u64::to_string).collect();
+    let plural = if nodes == 1 { "node" } else { "nodes" };
+    [
+        ("Cluster", format!("{} {} on {nodes} {plural}", args.gpus, args.model.name)),
+        ("Jobs", jobs),
+        ("Sizes", format!("{} where the trace has none", args.mix)),
+        ("Load", load),
+        ("Scheduler", args.scheduler.to_string()),
+        ("Seeds", seeds.join(", ")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+fn write(option: &str, path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| {
+        Failure::new(
+            format!("{option} {}", path.display()),
+            error,
+            "name a file that can be written",
+        )
+    })
+}
