@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::job::Demand;
 use crate::hostlist;
 use crate::select::Part;
-use crate::view::{ClusterView, JobView, NodeView};
+use crate::view::{ClusterView, JobView};
 
 /// The nodes of a view, with what this round has given away.
 pub(super) struct Nodes<'v> {
@@ -181,24 +181,34 @@ impl JobNodes<'_, '_> {
     /// many as it needs; `None` if it could not.
     pub fn start(&self, parts: &[Part<'_>], demand: &Demand) -> Option<Vec<usize>> {
         let wanted = usize::try_from(demand.nodes).ok()?;
-        let (partition, limit) = (&self.job.partition, self.job.time_limit);
-        let question =
-            self.everywhere.then(|| format!("{partition} {parts:?} {demand:?} {limit:?}"));
-        if question.as_ref().is_some_and(|text| self.nodes.vain.borrow().contains(text)) {
+        let question = format!("{} {parts:?} {demand:?}", self.job.partition);
+        let for_so_long = format!("{question} {:?}", self.job.time_limit);
+        let vain = |text: &String| self.everywhere && self.nodes.vain.borrow().contains(text);
+        if vain(&question) || vain(&for_so_long) {
             return None;
         }
-        let found = self.partitions.iter().find_map(|places| {
-            let fits = |place: &usize| self.fits(*place, parts, demand);
-            let found: Vec<usize> = places.iter().copied().filter(fits).take(wanted).collect();
-            (found.len() == wanted).then_some(found)
-        });
-        if let (None, Some(question)) = (&found, question) {
-            self.nodes.vain.borrow_mut().insert(question);
+        let mut enough = false;
+        for places in &self.partitions {
+            let (mut holding, mut found) = (0, Vec::with_capacity(wanted.min(places.len())));
+            for &place in places.iter().filter(|&&place| self.holds(place, parts, demand)) {
+                holding += 1;
+                if self.open(place) {
+                    found.push(place);
+                }
+                if found.len() == wanted {
+                    return Some(found);
+                }
+            }
+            enough |= holding >= wanted;
         }
-        found
+        if self.everywhere {
+            self.nodes.vain.borrow_mut().insert(if enough { for_so_long } else { question });
+        }
+        None
     }
 
-    fn fits(&self, place: usize, parts: &[Part<'_>], demand: &Demand) -> bool {
+    /// Whether what the job needs is free on the node.
+    fn holds(&self, place: usize, parts: &[Part<'_>], demand: &Demand) -> bool {
         let (node, given) = (&self.nodes.view.nodes[place], &self.nodes.given[place]);
         let cpus = u64::from(node.cpus.saturating_sub(node.cpus_used));
         let memory = node.memory.saturating_sub(node.memory_used);
@@ -209,12 +219,11 @@ impl JobNodes<'_, '_> {
             // Where memory is handed out, a job that names none gets all of the node's.
             && (demand.memory > 0 || node.memory_used == 0)
             && parts.iter().all(|part| self.nodes.free(place, part.kind) >= part.count)
-            && self.open(place, node)
     }
 
     /// Whether the job would be gone before the first job that goes before it is to start.
-    fn open(&self, place: usize, node: &NodeView) -> bool {
-        let plans = &self.nodes.plans[place];
+    fn open(&self, place: usize) -> bool {
+        let (node, plans) = (&self.nodes.view.nodes[place], &self.nodes.plans[place]);
         if node.planned && plans.is_empty() {
             // For a job that the view does not show.
             return false;
