@@ -78,6 +78,8 @@ fn each_form_is_served_by_the_best_leaves_of_an_idle_cluster() {
             "-p small --gres=flexmig:3g:1,flexmig:1g.10gb:2",
             "1g.10gb,1g.10gb,1g.10gb,1g.10gb,1g.10gb",
         ),
+        ("-w n1 --gres=flexmig:3g:1", "1g.10gb,1g.10gb,1g.10gb"),
+        ("-w n3 --gres=flexmig:1", "3g.40gb"),
         ("--gres=gpu:a100_3g.40gb:1", "3g.40gb"),
         ("-p small --gpus-per-node=a100_1g.10gb:2", "1g.10gb,1g.10gb"),
     ] {

@@ -5,7 +5,7 @@ use super::fill::Nodes;
 use super::ground::Ground;
 use super::limits::{self, Demand, Problem};
 use super::rejection::Rejection;
-use super::site::Scope;
+use super::site::{Class, Scope};
 use super::{Asked, Dialect, Field, Job, Site, features};
 use crate::request::{Term, Want};
 use crate::select::{self, Candidate, How, Need, NoFit, Part, Parts, Rules, Selection};
@@ -21,6 +21,8 @@ pub(super) struct Case<'a> {
     pub nodes: Nodes,
     /// Tasks with leaves of their own; `None` if leaves are counted per node.
     pub tasks: Option<u64>,
+    /// The kinds of nodes that `--nodelist` names.
+    named: Vec<&'a Class>,
 }
 
 /// The choice.
@@ -53,7 +55,8 @@ impl<'a> Case<'a> {
             Field::Node | Field::Job | Field::Socket => None,
         };
         let terms = terms(asked);
-        Ok(Case { site, slurm, scope, asked, terms, job, nodes, tasks })
+        let named = named(site, job);
+        Ok(Case { site, slurm, scope, asked, terms, job, nodes, tasks, named })
     }
 
     /// An update, which names nodes and tasks only if it changes them.
@@ -68,7 +71,8 @@ impl<'a> Case<'a> {
             Nodes { min: job.min_nodes.unwrap_or(1).into(), max: job.max_nodes.map(u64::from) };
         let tasks = (asked.field == Field::Task).then(|| job.num_tasks.map_or(1, u64::from));
         let terms = terms(asked);
-        Case { site, slurm, scope, asked, terms, job, nodes, tasks }
+        let named = named(site, job);
+        Case { site, slurm, scope, asked, terms, job, nodes, tasks, named }
     }
 
     /// All sets of leaves that serve the request, best first.
@@ -97,7 +101,8 @@ impl<'a> Case<'a> {
     /// The same request in other partitions.
     pub fn there<'t>(&'t self, scope: &'t Scope<'t>) -> Case<'t> {
         let Case { site, slurm, asked, job, nodes, tasks, .. } = *self;
-        Case { site, slurm, scope, asked, terms: self.terms.clone(), job, nodes, tasks }
+        let (terms, named) = (self.terms.clone(), self.named.clone());
+        Case { site, slurm, scope, asked, terms, job, nodes, tasks, named }
     }
 
     /// Whether the job keeps what it is given now for as long as it waits.
@@ -165,7 +170,24 @@ impl<'a> Case<'a> {
     pub fn problem(&self, candidate: &Candidate<'a>) -> Option<Problem> {
         let demand = self.demand(&candidate.parts);
         limits::problem(self.site, self.scope, self.job, &demand)
+            .or_else(|| self.not_where_named(&demand))
             .or_else(|| (!self.srun_can_use(&candidate.parts)).then_some(Problem::Srun))
+    }
+
+    /// Whether the nodes or the feature that the job names rule the leaves out. What is not known
+    /// here is Slurm's to judge.
+    fn not_where_named(&self, demand: &Demand) -> Option<Problem> {
+        if self.site.open {
+            return None;
+        }
+        if !self.named.iter().all(|class| self.site.class_holds(class, &demand.wanted)) {
+            return Some(Problem::Named);
+        }
+        let known = |feature: &&str| self.scope.has_with_feature(&[], 0, feature);
+        let feature = self.job.features.filter(known)?;
+        let cpus = limits::cpus_at_least(self.job, self.nodes.max);
+        let there = self.scope.has_with_feature(&demand.wanted, cpus, feature);
+        (!there).then_some(Problem::Constraint)
     }
 
     /// Whether the client can start its tasks on these leaves. Where srun asks for what the user
@@ -225,6 +247,10 @@ impl<'a> Case<'a> {
         let either: Option<Vec<_>> = alike.iter().map(feature).collect();
         either.filter(|types| types.len() > 1).unwrap_or_default()
     }
+}
+
+fn named<'a>(site: &'a Site, job: &Job) -> Vec<&'a Class> {
+    job.req_nodes.map_or_else(Vec::new, |list| site.classes_of(list))
 }
 
 /// The entries for leaves. No cluster has so many leaves that the bound would matter; below it

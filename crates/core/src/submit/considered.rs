@@ -81,6 +81,8 @@ fn words(problem: &Problem) -> String {
         Problem::Leaves => "too few nodes have these leaves".to_owned(),
         Problem::Cpus(cpus) => format!("too few nodes have these leaves and {cpus} CPUs"),
         Problem::Tasks => "too few nodes hold all tasks".to_owned(),
+        Problem::Named => "a node that is named has not got them".to_owned(),
+        Problem::Constraint => "no node with the feature has them".to_owned(),
         Problem::Srun => "srun of this release cannot use them".to_owned(),
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct KnownJob {
     account: String,
     qos: String,
     features: String,
+    req_nodes: String,
     narrowed: bool,
     time_limit: Option<u32>,
     batch: bool,
@@ -84,6 +85,7 @@ impl KnownJob {
             account: job.account.clone(),
             qos: job.qos.clone(),
             features: job.features.clone(),
+            req_nodes: job.req_nodes.clone(),
             narrowed: !(job.features.is_empty()
                 && job.reservation.is_empty()
                 && job.req_nodes.is_empty()
@@ -120,6 +122,7 @@ impl KnownJob {
             account: update.account.or(text(&self.account)),
             qos: update.qos.or(text(&self.qos)),
             features: update.features.or(text(&self.features)),
+            req_nodes: update.req_nodes.or(text(&self.req_nodes)),
             narrowed: update.narrowed || self.narrowed,
             time_limit: update.time_limit.or(self.time_limit),
             memory: update.memory || !memory,

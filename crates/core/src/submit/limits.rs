@@ -10,7 +10,7 @@ use super::rejection::{Rejection, typed};
 use super::site::{Class, Offer, Scope, Site};
 use super::{Asked, Job, counted, leaves};
 use crate::promise;
-use crate::request::Want;
+use crate::request::{Want, shown};
 use crate::select::{How, Part, Selection};
 
 /// How much a job asks for.
@@ -118,6 +118,10 @@ pub(super) enum Problem {
     Cpus(u64),
     /// Too few nodes hold all tasks with their leaves.
     Tasks,
+    /// A node that the job names has not got them.
+    Named,
+    /// No node with the feature that the job names has them.
+    Constraint,
     /// srun could not start its tasks on them.
     Srun,
 }
@@ -245,6 +249,15 @@ pub(super) fn rejection<'a>(
             let what = demand.with_options(job, true);
             let nodes = demand.nodes.max.unwrap_or(u64::MAX);
             Rejection::too_many_tasks(what, &place, nodes, smaller(case, selection))
+        }
+        Problem::Named => {
+            let what = format!("-w {} {}", shown(job.req_nodes.unwrap_or_default()), case.asked);
+            Rejection::named(what, &things(case, selection))
+        }
+        Problem::Constraint => {
+            let feature = shown(job.features.unwrap_or_default());
+            let what = format!("-C {feature} {}", case.asked);
+            Rejection::constraint(what, &place, &feature, &things(case, selection))
         }
         Problem::Srun => {
             let leaves: Vec<String> =

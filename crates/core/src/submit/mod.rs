@@ -64,6 +64,8 @@ pub struct Job<'a> {
     pub partition: Option<&'a str>,
     pub account: Option<&'a str>,
     pub qos: Option<&'a str>,
+    /// `--nodelist`, a host list.
+    pub req_nodes: Option<&'a str>,
     pub features: Option<&'a str>,
     pub prefer: Option<&'a str>,
     /// In minutes; `u32::MAX` is unlimited.

@@ -119,6 +119,10 @@ impl Site {
         }
         let now = now(view, &all);
         site.set_all(all);
+        for node in view.nodes.iter().filter(|node| !node.leaves.is_empty()) {
+            let leaves = node.leaves.iter().map(|leaf| (leaf.kind.as_deref(), leaf.configured));
+            site.add_names(std::iter::once(node.name.as_str()), leaves, node.cpus);
+        }
         site.now = Some(now);
         site.jobs = Jobs::of(view);
         site

@@ -289,6 +289,16 @@ impl Rejection {
         invalid(what, why, instead)
     }
 
+    pub(super) fn named(what: String, things: &str) -> Rejection {
+        let why = format!("not every node that is named has {things}");
+        invalid(what, why, "name other nodes, or leave -w out")
+    }
+
+    pub(super) fn constraint(what: String, place: &str, feature: &str, things: &str) -> Rejection {
+        let why = format!("no node of {place} with feature {feature} has {things}");
+        invalid(what, why, format!("leave -C {feature} out"))
+    }
+
     pub(super) fn per_node_limit(what: String, limit: u64, instead: String) -> Rejection {
         let why = format!("site policy allows at most {} per node", leaves(limit, None));
         denied(what, why, instead)

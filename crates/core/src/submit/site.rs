@@ -1,11 +1,12 @@
 //! What slurm.conf and flexmig.toml say, worked into lookups: built when the files are read, so
 //! that a submit only looks things up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::features;
 use super::jobs::Jobs;
 use super::of_view::{Now, Open};
+use crate::hostlist;
 use crate::models::Model;
 use crate::policy::{Policy, Select, Span, Submit, Translate};
 pub(super) use crate::select::Kind;
@@ -26,6 +27,8 @@ pub struct Site {
     names: Vec<String>,
     offers: BTreeMap<String, Offer>,
     all: Offer,
+    /// The classes of nodes with leaves, as positions in `all`.
+    class_of: HashMap<String, usize>,
     /// What a view tells about now.
     pub(super) now: Option<Now>,
     /// Waiting jobs, if the view has them.
@@ -51,6 +54,8 @@ pub(super) struct Class {
     pub counts: Vec<u64>,
     pub nodes: u64,
     pub cpus: u64,
+    /// Features that any of them has.
+    pub features: Vec<String>,
 }
 
 /// The partitions that a job may run in. It runs in one of them only.
@@ -78,7 +83,46 @@ impl Site {
         }
         site.default_partition = conf.default_partition().map(str::to_owned);
         site.all = offer(None);
+        for line in conf.nodes() {
+            let types = line.flexmig_types();
+            let leaves = types.iter().map(|(kind, count)| (kind.as_deref(), *count));
+            site.add_names(line.names.iter().map(String::as_str), leaves, line.cpus);
+        }
         site
+    }
+
+    /// Names nodes of one class of all nodes.
+    pub(super) fn add_names<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str>,
+        leaves: impl Iterator<Item = (Option<&'n str>, u64)>,
+        cpus: u32,
+    ) {
+        let mut counts = vec![0; self.all.kinds.len()];
+        for (kind, count) in leaves {
+            if let Some(place) = self.all.kinds.iter().position(|k| k.name.as_deref() == kind) {
+                counts[place] += count;
+            }
+        }
+        let same = |class: &Class| class.counts == counts && class.cpus == u64::from(cpus);
+        if let Some(class) = self.all.classes.iter().position(same) {
+            self.class_of.extend(names.map(|name| (name.to_owned(), class)));
+        }
+    }
+
+    /// The classes of the nodes of a host list that are known to have leaves, each once.
+    pub(super) fn classes_of(&self, list: &str) -> Vec<&Class> {
+        let names = hostlist::expand(list).unwrap_or_default();
+        let mut places: Vec<usize> =
+            names.iter().filter_map(|name| self.class_of.get(name).copied()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().filter_map(|place| self.all.classes.get(place)).collect()
+    }
+
+    /// Whether a node of a class has these leaves; the class is one of [`Site::classes_of`].
+    pub(super) fn class_holds(&self, class: &Class, wanted: &[(Option<&str>, u64)]) -> bool {
+        wanted.iter().all(|&(kind, count)| self.all.held(class, kind) >= count)
     }
 
     /// A site without nodes.
@@ -194,7 +238,12 @@ impl Offer {
                     models[place].push(model);
                 }
             }
-            known.push(Class { counts, nodes: class.nodes, cpus: class.cpus.into() });
+            known.push(Class {
+                counts,
+                nodes: class.nodes,
+                cpus: class.cpus.into(),
+                features: class.features.clone(),
+            });
         }
         for (kind, mut models) in kinds.iter_mut().zip(models) {
             models.dedup();
@@ -286,6 +335,22 @@ impl<'s> Scope<'s> {
     /// The most nodes that any one of the partitions has with these leaves and CPUs.
     pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
         self.offers().map(|offer| offer.nodes_with(wanted, cpus)).max().unwrap_or(0)
+    }
+
+    /// Whether any node with this feature has these leaves and CPUs.
+    pub fn has_with_feature(
+        &self,
+        wanted: &[(Option<&str>, u64)],
+        cpus: u64,
+        feature: &str,
+    ) -> bool {
+        self.offers().any(|offer| {
+            offer.classes.iter().any(|class| {
+                class.cpus >= cpus
+                    && class.features.iter().any(|known| known == feature)
+                    && wanted.iter().all(|&(kind, count)| offer.held(class, kind) >= count)
+            })
+        })
     }
 
     /// For messages: `partition gpu`, `partitions a,b`, `this cluster`.

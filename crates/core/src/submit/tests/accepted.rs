@@ -295,3 +295,32 @@ fn a_partition_that_is_named_often_is_looked_at_once() {
     let often = accepted(&site, &in_partition(&list, "flexmig:2"));
     assert_eq!(often, accepted(&site, &in_partition("small,mixed,new", "flexmig:2")));
 }
+
+#[test]
+fn leaves_are_those_of_the_nodes_and_the_feature_that_the_job_names() {
+    let conf = "NodeName=n[1-2] CPUs=16 Gres=flexmig:1g.10gb:7 Feature=small\n\
+                NodeName=n3 CPUs=16 Gres=flexmig:3g.40gb:2 Feature=large\n\
+                NodeName=n4 CPUs=16\n\
+                PartitionName=all Nodes=ALL Default=YES";
+    let site = site(conf, "");
+    let on = |list| Job { req_nodes: Some(list), narrowed: true, ..gres("flexmig:3g:1") };
+    assert_eq!(accepted(&site, &on("n[1-2]")).promise, "1g.10gb:3");
+    assert_eq!(accepted(&site, &on("n3")).promise, "3g.40gb:1");
+    assert_eq!(
+        told(&site, &on("n[2-3]")),
+        "-w n[2-3] --gres=flexmig:3g:1: not every node that is named has leaves for 3 slices: \
+         name other nodes, or leave -w out"
+    );
+    assert_eq!(accepted(&site, &on("n4,n9")).promise, "3g.40gb:1", "Slurm's to refuse");
+    let with = |feature| Job { features: Some(feature), narrowed: true, ..gres("flexmig:3g:1") };
+    assert_eq!(accepted(&site, &with("small")).promise, "1g.10gb:3");
+    assert_eq!(accepted(&site, &with("large")).promise, "3g.40gb:1");
+    assert_eq!(accepted(&site, &with("small|large")).promise, "3g.40gb:1", "Slurm's to read");
+    assert_eq!(accepted(&site, &with("medium")).promise, "3g.40gb:1", "Slurm's to refuse");
+    let three = Job { features: Some("large"), narrowed: true, ..gres("flexmig:3") };
+    assert_eq!(
+        told(&site, &three),
+        "-C large --gres=flexmig:3: no node of partition all with feature large has 3 leaves of \
+         one type: leave -C large out"
+    );
+}
