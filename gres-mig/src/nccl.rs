@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use flexmig_core::nccl::libraries::{self, PLUGIN, PRELOAD};
 use flexmig_core::nccl::settings::{self, Edit, Lookup, Settings};
 use flexmig_core::nccl::variables::Files;
 use flexmig_core::nccl::{Choice, Mode, Situation, conf_file, resolve};
-use flexmig_core::policy::{self, Policy};
+use flexmig_core::policy::Policy;
 use flexmig_core::probe::ProbeResults;
 use mig_inventory::Inventory;
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,6 @@ use slurm_sys::log;
 use crate::node::Node;
 use crate::user_file::{self, User};
 
-const PRELOAD: &str = "libflexmig_preload.so";
-const PLUGIN: &str = "libnccl-net-flexmig.so";
 /// Of all users, and read whatever `NCCL_CONF_FILE` says.
 const GLOBAL_CONF: &str = "/etc/nccl.conf";
 
@@ -56,12 +55,12 @@ pub fn prepare(
     only_looks: bool,
 ) -> Nccl {
     let policy = &policy.nccl;
-    let candidates = library_dirs(policy, plugin_dir().as_deref());
-    let libraries =
+    let candidates = libraries::dirs(policy, plugin_dir().as_deref());
+    let found_in =
         candidates.iter().find(|dir| [PRELOAD, PLUGIN].iter().any(|f| dir.join(f).is_file()));
     for file in [PRELOAD, PLUGIN] {
-        let found = libraries.is_some_and(|dir| dir.join(file).is_file());
-        if !found && policy.mode != Choice::Off && (file != PRELOAD || policy.ld_preload) {
+        let found = found_in.is_some_and(|dir| dir.join(file).is_file());
+        if !found && libraries::is_wanted(policy, file) {
             let dirs: Vec<_> = candidates.iter().map(|dir| dir.display().to_string()).collect();
             log::error(format_args!(
                 "{name}: {file}: not in {}: jobs go without it: install it, or set library_dir in \
@@ -89,25 +88,11 @@ pub fn prepare(
     Nccl {
         mode: policy.mode,
         ld_preload: policy.ld_preload,
-        libraries: libraries.cloned(),
+        libraries: found_in.cloned(),
         topology,
         probe,
         driver: inventory.driver_version.clone(),
     }
-}
-
-/// Where the libraries may be, best first.
-fn library_dirs(policy: &policy::Nccl, plugin_dir: Option<&Path>) -> Vec<PathBuf> {
-    if let Some(dir) = &policy.library_dir {
-        return vec![dir.clone()];
-    }
-    let beside = plugin_dir.and_then(Path::parent);
-    let mut dirs: Vec<PathBuf> =
-        beside.map(|parent| vec![parent.join("flexmig"), parent.to_owned()]).unwrap_or_default();
-    dirs.extend(["/usr/local/lib/flexmig".into(), "/usr/lib/flexmig".into()]);
-    // Such a path cannot stand in LD_PRELOAD.
-    dirs.retain(|dir| policy::can_be_listed(dir));
-    dirs
 }
 
 /// The directory that this plugin was loaded from.
@@ -232,21 +217,6 @@ mod tests {
         let env: BTreeMap<&str, &str> = env.iter().copied().collect();
         let edits = edits(node, &|name| env.get(name).map(|&value| value.to_owned()));
         edits.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
-
-    #[test]
-    fn the_libraries_are_looked_for_beside_the_plugin_first() {
-        let plugin_dir = Some(Path::new("/usr/lib/x86_64-linux-gnu/slurm-wlm"));
-        let dirs = library_dirs(&policy::Nccl::default(), plugin_dir);
-        let expected = [
-            "/usr/lib/x86_64-linux-gnu/flexmig",
-            "/usr/lib/x86_64-linux-gnu",
-            "/usr/local/lib/flexmig",
-            "/usr/lib/flexmig",
-        ];
-        assert_eq!(dirs, expected.map(PathBuf::from));
-        let policy = policy::Nccl { library_dir: Some("/opt/f".into()), ..policy::Nccl::default() };
-        assert_eq!(library_dirs(&policy, plugin_dir), [PathBuf::from("/opt/f")]);
     }
 
     #[test]

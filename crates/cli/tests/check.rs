@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use common::{Host, SLURM_CONF, a100};
 
 const NONE: [&str; 0] = [];
@@ -23,6 +26,8 @@ fn a_host_in_order_has_only_ok_lines() {
         "ok      n1: flexmig:1g.10gb:14, as slurm.conf says",
         "ok      DIR/spool/flexmig-indices-n1.toml: not there yet; slurmd writes it when it starts \
          with gres/flexmig",
+        "ok      DIR/flexmig/libflexmig_preload.so: loads",
+        "ok      DIR/flexmig/libnccl-net-flexmig.so: loads",
         "ok      n1: 30 device files there, with the driver's numbers",
         "ok      DIR/flexmig-layouts/a100.toml: node n1 is as it says",
     ];
@@ -110,6 +115,33 @@ fn plugins_must_be_in_plugin_dir() {
             "error   DIR/slurm.conf:7: no plugins of Slurm in PluginDir=/nowhere/plugins: install Slurm on \
           this host, or name the directory of its plugins in PluginDir"
         ]
+    );
+}
+
+#[test]
+fn jobs_need_their_libraries() {
+    let host = Host::in_order();
+    let (preload, plugin) = ("flexmig/libflexmig_preload.so", "flexmig/libnccl-net-flexmig.so");
+    let tail = ": ranks are not bound, and NCCL refuses two leaves of one GPU: ";
+    host.write(preload, "garbage");
+    let expected = format!(
+        "error   DIR/flexmig/libflexmig_preload.so: does not load: file too short{tail}install the file \
+         again from the build for this machine"
+    );
+    assert_eq!(host.complaints(), [expected]);
+    std::fs::remove_file(host.path(preload)).unwrap();
+    let expected = format!(
+        "error   libflexmig_preload.so: is not in DIR/flexmig{tail}install it there, or name its \
+         directory in library_dir of flexmig.toml"
+    );
+    assert_eq!(host.complaints(), [expected]);
+    host.install_libraries();
+    std::fs::set_permissions(host.path(plugin), Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(
+        host.complaints(),
+        ["warning DIR/flexmig/libnccl-net-flexmig.so: users may not read \
+          DIR/flexmig/libnccl-net-flexmig.so: mode net has no network, and newer NCCL is not served \
+          natively: chmod o+rX DIR/flexmig/libnccl-net-flexmig.so"]
     );
 }
 

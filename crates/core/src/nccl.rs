@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`variables`] | what does NCCL have to be told in each mode? |
 //! | [`settings`] | what is set in this environment, and what is the user's own? |
+//! | [`libraries`] | where are the two libraries of a job? |
 //! | [`conf_file`] | which variables does an nccl.conf name? |
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::profile::Profile;
 pub use crate::rank::Mode;
 
 pub mod conf_file;
+pub mod libraries;
 pub mod settings;
 pub mod variables;
 

@@ -8,6 +8,7 @@ mod devices;
 mod finding;
 mod gres_conf;
 mod layouts;
+mod libraries;
 mod node;
 mod plugins;
 mod start;
@@ -15,6 +16,7 @@ mod start;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use flexmig_core::nccl;
 use flexmig_site::PolicyState;
 use mig_inventory::Inventory;
 use serde::Serialize;
@@ -76,7 +78,7 @@ pub fn report(args: &Check) -> Report {
             if !is_node && !controller {
                 findings.push(no_role(&host));
             }
-            let (found, slurm) = try_plugins(&host, is_node, controller);
+            let (found, slurm, gres) = try_plugins(&host, is_node, controller);
             findings.extend(found);
             findings.extend(configuration(&host, slurm));
             findings.extend(layouts::files(&host.site.layouts, controller.then_some(conf)));
@@ -88,7 +90,8 @@ pub fn report(args: &Check) -> Report {
                 ));
             }
             if is_node {
-                findings.extend(this_node(&host, &inventory.map_err(|error| error.to_string())));
+                let inventory = inventory.map_err(|error| error.to_string());
+                findings.extend(this_node(&host, &inventory, gres.as_deref()));
             }
         }
         Err(error) => findings.push(Finding::error(
@@ -157,8 +160,13 @@ fn no_role(host: &Host) -> Finding {
     )
 }
 
-/// Tries the plugins that this host needs; also returns the version of Slurm.
-fn try_plugins(host: &Host, is_node: bool, controller: bool) -> (Vec<Finding>, Option<Version>) {
+/// Tries the plugins that this host needs; also returns the version of Slurm, and where gres/flexmig
+/// lies.
+fn try_plugins(
+    host: &Host,
+    is_node: bool,
+    controller: bool,
+) -> (Vec<Finding>, Option<Version>, Option<PathBuf>) {
     let (dirs, place) = match host.conf.get("PluginDir") {
         Some(dirs) => (
             dirs.split(':').map(PathBuf::from).collect(),
@@ -185,7 +193,10 @@ fn try_plugins(host: &Host, is_node: bool, controller: bool) -> (Vec<Finding>, O
     let found: Vec<Found> = needed.map(|(plugin, _)| look(plugin)).collect();
     let tried = found.iter().find_map(|found| found.file.as_ref()?.1.slurm);
     let slurm = tried.or_else(|| slurms_own(slurm_dir?)).map(Version);
-    (plugins::findings(&place, &dirs, slurm_dir.map(PathBuf::as_path), slurm, &found), slurm)
+    let gres = found.iter().find(|found| found.plugin == GRES);
+    let gres = gres.and_then(|found| Some(found.file.as_ref()?.0.clone()));
+    let slurm_dir = slurm_dir.map(PathBuf::as_path);
+    (plugins::findings(&place, &dirs, slurm_dir, slurm, &found), slurm, gres)
 }
 
 /// Slurm's version from its own plugins, where there is none of ours to try.
@@ -225,7 +236,11 @@ fn leafy(host: &Host) -> Vec<&str> {
     lines.flat_map(|line| line.names.iter().map(String::as_str)).collect()
 }
 
-fn this_node(host: &Host, inventory: &Result<Inventory, String>) -> Vec<Finding> {
+fn this_node(
+    host: &Host,
+    inventory: &Result<Inventory, String>,
+    gres: Option<&Path>,
+) -> Vec<Finding> {
     let statement = text::node_statement(&host.conf_files, &host.node);
     let place = statement.map_or_else(|| host.conf_file(), |statement| statement.place);
     let line = host.conf.node(&host.node);
@@ -240,15 +255,20 @@ fn this_node(host: &Host, inventory: &Result<Inventory, String>) -> Vec<Finding>
         order: host.policy.node.order,
     };
     let mut findings = node.findings();
-    let (gres, _) = beside(host, "gres.conf");
+    let (gres_conf, _) = beside(host, "gres.conf");
     let exists = |path: &str| Path::new(path).exists();
-    findings.extend(gres_conf::findings(&gres, &host.node, exists));
+    findings.extend(gres_conf::findings(&gres_conf, &host.node, exists));
     let Ok(inventory) = inventory else { return findings };
     if inventory.leaves.is_empty() {
         return findings;
     }
     if line.is_some_and(|line| line.gres.iter().any(|gres| gres.name == "gpu")) {
-        findings.extend(gres_conf::auto_detect(&gres));
+        findings.extend(gres_conf::auto_detect(&gres_conf));
+    }
+    // The plugin looks for them from where it really lies.
+    if let Some(gres) = gres.and_then(|path| fs::canonicalize(path).ok()) {
+        let dirs = nccl::libraries::dirs(&host.policy.nccl, gres.parent());
+        findings.extend(libraries::findings(&host.policy.nccl, &dirs, libraries::look));
     }
     let root = &host.policy.node.root;
     let majors = fs::read_to_string(root.join("proc/devices")).unwrap_or_default();

@@ -2,7 +2,8 @@
 //! for Slurm's library and plugins. Nothing outside the directory is looked at.
 #![allow(dead_code)] // Each test file uses a part.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -69,6 +70,7 @@ impl Host {
         host.write("slurm.conf", SLURM_CONF);
         host.write("cgroup.conf", "ConstrainDevices=yes\n");
         host.install_plugins("good");
+        host.install_libraries();
         let layout = host.run(&["config", "--layout", "--node", "n1"]);
         assert_eq!(layout.status, 0, "{layout:?}");
         host.write("flexmig-layouts/a100.toml", &layout.stdout);
@@ -117,6 +119,15 @@ impl Host {
         put("sibling", "hash_k12.so");
         put(which, "gres_flexmig.so");
         put("job_submit", "job_submit_flexmig.so");
+    }
+
+    /// Puts stand-ins for the libraries of jobs beside PluginDir, for all users.
+    pub fn install_libraries(&self) {
+        fs::create_dir_all(self.path("flexmig")).unwrap();
+        fs::set_permissions(self.path(""), Permissions::from_mode(0o755)).unwrap();
+        for name in ["libflexmig_preload.so", "libnccl-net-flexmig.so"] {
+            fs::copy(stand_ins().join("slurm"), self.path("flexmig").join(name)).unwrap();
+        }
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
