@@ -17,10 +17,10 @@ TEST := $(CARGO) test --workspace --no-fail-fast
 CLUSTER_TESTS := $(TEST) $(patsubst tests/cluster/tests/%.rs,--test %,$(wildcard tests/cluster/tests/*.rs))
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build build-test lint test test-matrix test-long wheels roots bench bench-setup demo install clean
+.PHONY: help setup build build-test lint test test-matrix test-long validate-sim validate-sim-short wheels roots bench bench-setup demo install clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
 setup: ## install what building and testing need (Debian packages; asks sudo if not root)
 	@sh scripts/setup
@@ -60,6 +60,13 @@ test-long: setup build build-test ## streams of jobs and load on a real slurmctl
 	$(TEST) --test traffic -- --ignored --test-threads=1
 	$(CARGO) test --release --package flexmig-nccl-net --features loom --test loom \
 		--target-dir $(TARGET)/loom
+
+# Six clusters at the same time, with jobs that sleep: 25 minutes, and next to no CPU.
+validate-sim: setup build build-test ## the simulator against a real slurmctld: three seeds, 25 minutes
+	$(TARGET)/debug/validate-sim
+
+validate-sim-short: setup build build-test ## the same with one seed and fewer jobs: 10 minutes
+	$(TARGET)/debug/validate-sim --short
 
 wheels: ## published NCCL binaries for the preload tests: build/wheels (900 MB of downloads)
 	sh scripts/wheels
