@@ -85,9 +85,14 @@ impl Selected {
             return Vec::new();
         };
         let fits = selection.candidates.iter().filter(|candidate| candidate.fits);
+        let thriftier = fits.clone().any(|candidate| !candidate.is_wasteful(&kinds));
         let read = |candidate: &select::Candidate| {
-            let starts = candidate.starts_now == Some(true);
-            (stock.alternative(&candidate.parts), starts)
+            // With nothing thriftier there is nothing to wait for.
+            let left = candidate.wanted && thriftier;
+            let starts = candidate.starts_now == Some(true) && !left;
+            let mut alternative = stock.alternative(&candidate.parts);
+            alternative.wasteful = candidate.is_wasteful(&kinds);
+            (alternative, starts)
         };
         fits.map(read).collect()
     }
@@ -116,7 +121,7 @@ impl Chooser<Leaves> for Selected {
         }
         let found = self.select(farm, &class.asked, &|alternative| nodes(alternative).is_some());
         let (best, _) = found.into_iter().find(|(_, starts)| *starts)?;
-        let place = class.alternatives.iter().position(|known| *known == best)?;
+        let place = class.alternatives.iter().position(|known| known.parts == best.parts)?;
         Some((place, nodes(&class.alternatives[place])?))
     }
 }
@@ -138,7 +143,7 @@ impl Stock<'_> {
             let shape = self.shape(part.kind)? as u8;
             Some(Part { shape, count: u16::try_from(part.count).unwrap_or(u16::MAX) })
         };
-        Alternative { parts: parts.iter().filter_map(part).collect() }
+        Alternative { parts: parts.iter().filter_map(part).collect(), wasteful: false }
     }
 }
 
@@ -163,8 +168,11 @@ impl Supply for Stock<'_> {
         self.farm.nodes.iter().map(|node| self.farm.fabric.free(node, shape)).sum()
     }
 
-    fn queue(&self, _kind: &Kind) -> (u64, u64) {
-        (0, 0)
+    fn queue(&self, kind: &Kind) -> (u64, u64) {
+        let Some(shape) = self.shape(kind.name.as_deref()) else { return (0, 0) };
+        let nodes = 0..self.farm.nodes.len();
+        let all = nodes.map(|node| self.farm.fabric.all(node, shape)).sum();
+        (self.farm.hint[shape].into(), all)
     }
 
     fn one_socket(&self, _parts: &[CorePart<'_>]) -> Option<bool> {

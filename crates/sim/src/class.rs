@@ -18,11 +18,14 @@ pub(crate) struct Part {
 pub(crate) struct Alternative {
     /// Each shape once.
     pub parts: Vec<Part>,
+    /// It takes so much more than was asked that the scheduler does not wait for it: it is taken
+    /// only where it can start and nobody else waits for it.
+    pub wasteful: bool,
 }
 
 impl Alternative {
     pub fn of(shape: usize, count: u16) -> Alternative {
-        Alternative { parts: vec![Part { shape: shape as u8, count }] }
+        Alternative { parts: vec![Part { shape: shape as u8, count }], wasteful: false }
     }
 
     /// Leaves on each node.
@@ -48,6 +51,8 @@ pub(crate) struct Class {
     pub asked: Asked,
     /// In the order in which a policy without selection tries them; none: it never fits.
     pub alternatives: Vec<Alternative>,
+    /// Those that reservations are made for: all but the wasteful ones.
+    pub reserved: Vec<Alternative>,
 }
 
 /// All classes seen so far.
@@ -77,7 +82,13 @@ impl Classes {
             gpus: gpus.div_ceil(nodes) as u16,
             memory_gb: job.memory_gb,
         };
-        self.all.push(Class { asked, alternatives: alternatives(&asked) });
+        let alternatives = alternatives(&asked);
+        let thrifty = alternatives.iter().filter(|alternative| !alternative.wasteful);
+        let mut reserved: Vec<Alternative> = thrifty.cloned().collect();
+        if reserved.is_empty() {
+            reserved.clone_from(&alternatives);
+        }
+        self.all.push(Class { asked, alternatives, reserved });
         self.known.insert(key, self.all.len() - 1);
         self.all.len() - 1
     }

@@ -8,7 +8,7 @@ use crate::class::Classes;
 use crate::fabric::{Drain, Dynamic, Fabric, Leaves};
 use crate::farm::{Farm, Run};
 use crate::metrics::{Gathered, sample};
-use crate::policy::{self, layout_of};
+use crate::policy::{self, layout_of, with_layout};
 use crate::scheduler::{Easy, Ground, News, Scheduler, Slurm, Wait, Waiting, minutes};
 use crate::{Job, Metrics, Outcome, PolicyName, Record, Sample, SchedulerName, Setup, Span, Time};
 
@@ -29,8 +29,8 @@ pub trait Observer {
 
 /// Runs jobs, which come in order of submission, with memory for those that run or wait.
 ///
-/// `static-best` and `flex-best` search their layout with the jobs, so here they need one in the
-/// setup ([`crate::search::best_layout`] finds it); without, they take that of `static` or `flex`.
+/// `static-best`, `flex` and `flex-best` have a layout that suits the jobs, so here they need one in the
+/// setup, as [`with_layout`] finds it; without, they take one that suits an even mix of sizes.
 pub fn run(setup: &Setup, jobs: impl Iterator<Item = Job>, observer: &mut dyn Observer) -> Metrics {
     let (cluster, model) = (&setup.cluster, setup.performance.clone());
     let layout = layout_of(setup);
@@ -203,8 +203,12 @@ impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
 fn hint(queue: &VecDeque<Waiting>, classes: &Classes) -> crate::fabric::Hint {
     let mut hint = [0; 8];
     for waiting in queue.iter().take(50) {
-        let parts = classes.all[waiting.class].alternatives.first();
-        for part in parts.into_iter().flat_map(|alternative| &alternative.parts) {
+        let first = classes.all[waiting.class].alternatives.first();
+        for part in first
+            .filter(|alternative| !alternative.wasteful)
+            .into_iter()
+            .flat_map(|alternative| &alternative.parts)
+        {
             hint[usize::from(part.shape) % 8] += u32::from(part.count);
         }
     }
@@ -283,7 +287,7 @@ pub fn simulate_watched(setup: &Setup, jobs: &[Job], mut submitted: impl FnMut()
     let (outcome, records) = (Outcome::default(), vec![None; jobs.len()]);
     let mut keeper = Keeper { outcome, records, step: 0, horizon: Time::MAX };
     let watched = jobs.iter().copied().inspect(|_| submitted());
-    let metrics = run(setup, watched, &mut keeper);
+    let metrics = run(&with_layout(setup, jobs), watched, &mut keeper);
     let Keeper { mut outcome, records, .. } = keeper;
     outcome.metrics = metrics;
     outcome.records = records.into_iter().flatten().collect();

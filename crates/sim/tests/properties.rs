@@ -88,7 +88,7 @@ fn leaves(outcome: &Outcome) -> HashMap<u32, Vec<Span>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_or_handed_out_twice(setup in setup(), jobs in jobs()) {

@@ -132,6 +132,7 @@ impl<'k> Candidate<'k> {
             how,
             fits: false,
             starts_now: None,
+            wanted: false,
             substitute: false,
             queue: 0,
             equal: true,

@@ -210,6 +210,28 @@ fn jobs_that_stay_take_the_shorter_queue() {
 }
 
 #[test]
+fn large_leaves_are_left_to_those_who_wait_for_them() {
+    let policy = Select::default();
+    let types = ["1g.10gb", "4g.40gb", "7g.80gb"];
+    let mut farm = Farm::new(Some("A100 80GB"), &types, &[&[(7, 0), (1, 1), (1, 1)]]);
+    assert_eq!(chosen(&farm, "flexmig:1g:1", &policy).0[0], "1 x 4g.40gb");
+    farm.waiting = vec![0, 2, 0];
+    assert_eq!(chosen(&farm, "flexmig:1g:1", &policy).0[0], "1 x 7g.80gb");
+    farm.waiting = vec![0, 2, 1];
+    let kinds: Vec<&Kind> = farm.kinds.iter().collect();
+    let selection = farm.select(&kinds, "flexmig:1g:1", &policy).unwrap();
+    assert_eq!(
+        selection.explained(0)[..2],
+        [
+            "1 x 1g.10gb: chosen: has to wait, 1 leaf, nothing above what was asked",
+            "1 x 4g.40gb: other jobs wait for these leaves, 1 leaf, 42 SMs above what was asked",
+        ]
+    );
+    // One slice of four is little enough.
+    assert_eq!(chosen(&farm, "flexmig:3g:1", &policy).0[0], "1 x 4g.40gb");
+}
+
+#[test]
 fn what_no_leaf_serves_is_told() {
     let policy = Select::default();
     let farm = Farm::new(None, &["1g.10gb", "2g.20gb"], &[&[(7, 7), (3, 3)]]);

@@ -51,6 +51,7 @@ impl Candidate<'_> {
     fn write(&self, text: &mut String) -> fmt::Result {
         text.push_str(match (self.fits, self.starts_now) {
             (false, _) => "no node holds it",
+            (true, Some(true)) if self.wanted => "other jobs wait for these leaves",
             (true, Some(true)) => "can start now",
             (true, Some(false)) => "has to wait",
             (true, None) => "free leaves not known",
@@ -83,6 +84,8 @@ impl Candidate<'_> {
         let memory = |candidate: &Candidate| candidate.waste.memory_gb;
         if self.fits != other.fits {
             "no node holds it"
+        } else if self.wanted && !other.wanted {
+            "wastes leaves that other jobs wait for"
         } else if self.starts_now != other.starts_now {
             "has to wait"
         } else if self.substitute != other.substitute {

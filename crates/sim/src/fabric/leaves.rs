@@ -241,6 +241,10 @@ impl Fabric for Leaves {
         }
     }
 
+    fn wants_hint(&self) -> bool {
+        self.how == How::Select
+    }
+
     fn fragments(&self, node: &Free) -> (u64, u64) {
         let mut found = flexmig_core::select::fragmentation::Fragmentation::default();
         let leaves = node.free.iter().zip(&self.weights);

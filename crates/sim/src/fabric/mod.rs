@@ -94,7 +94,7 @@ pub(crate) trait Fabric {
     /// Free slices, and of these what the largest request of equal leaves could take.
     fn fragments(&self, node: &Self::Node) -> (u64, u64);
 
-    /// Whether `take` looks at its hint.
+    /// Whether the hint is looked at.
     fn wants_hint(&self) -> bool {
         false
     }

@@ -62,7 +62,7 @@ impl Easy {
     /// The nodes where the first job of the queue can start first.
     fn reserve<F: Fabric>(&mut self, ground: &Ground<F>, class: usize) -> Option<Reservation> {
         let farm = &*ground.farm;
-        let all = &ground.classes[class].alternatives;
+        let all = &ground.classes[class].reserved;
         let wanted = usize::from(ground.classes[class].asked.nodes);
         if self.class != Some(class) {
             self.class = Some(class);
@@ -121,7 +121,7 @@ fn may<F: Fabric>(
         }
         farm.release(&mut left, node, id);
     }
-    let first = &ground.classes[reservation.class].alternatives;
+    let first = &ground.classes[reservation.class].reserved;
     first.iter().any(|alternative| farm.fabric.fits(&left, alternative))
 }
 
