@@ -200,13 +200,16 @@ pub(crate) fn minutes(limit: Time) -> Time {
 }
 
 /// The nodes that `_eval_nodes()` picks of those that fit: of the runs of neighbours that are enough
-/// the one with least free, and in it the nodes with least free.
+/// the one with least free, and in it the nodes with least free. What counts as free on a node are the
+/// CPUs that the job could use: for a job of one node the same on all (`gres_select_filter_sock_core()`
+/// leaves as many as it has tasks), so that it gets the first node of the shortest run.
 fn pick<F: Fabric>(
     farm: &Farm<F>,
     wanted: usize,
     fits: &dyn Fn(usize) -> bool,
 ) -> Option<Vec<u32>> {
-    let free = |node: usize| u64::from(farm.fabric.spare(&farm.nodes[node])) + 1;
+    let spare = |node: usize| u64::from(farm.fabric.spare(&farm.nodes[node])) + 1;
+    let free = |node: usize| if wanted == 1 { 1 } else { spare(node) };
     let mut best: Option<(u64, usize, usize)> = None;
     let mut all = Vec::new();
     let mut run: Option<(u64, usize, usize)> = None;
