@@ -104,6 +104,10 @@ fn main() {
     let rank = Rank::meet(plugin, number(3), number(4), Path::new(&words[5]));
     match words[6].as_str() {
         "exchange" => scripts::exchange(&rank, number(4), argument),
+        "exchange-tcp" => {
+            assert_eq!(holdings().1, 0, "there is a ring");
+            scripts::exchange(&rank, number(4), argument);
+        }
         "forever" => scripts::forever(&rank, number(4), argument, before),
         "close-early" => scripts::close_early(&rank),
         "too-long" => scripts::too_long(&rank),

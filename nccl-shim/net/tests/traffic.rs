@@ -60,27 +60,6 @@ fn a_rank_that_talks_to_itself() {
     Run::new(1, 11).all("exchange", &mix(300, 4 << 20, 16, 14));
 }
 
-/// Whether this user may make namespaces.
-fn may_unshare(what: &str) -> bool {
-    let status = std::process::Command::new("unshare").args([what, "--fork", "true"]).status();
-    let may = status.is_ok_and(|status| status.success());
-    if !may {
-        eprintln!("skipped: unshare {what} is not allowed here");
-    }
-    may
-}
-
-#[test]
-fn a_rank_in_another_pid_namespace() {
-    if may_unshare("--pid") {
-        for (liveness, seed) in [("auto", 15), ("lock", 16)] {
-            let mut run = Run::new(2, 11).with("FLEXMIG_NET_LIVENESS", liveness);
-            run.starter = &["unshare", "--pid", "--fork", "--kill-child"];
-            run.all("exchange", &mix(300, 2 << 20, 16, seed));
-        }
-    }
-}
-
 #[test]
 fn a_closed_end_is_an_error_after_the_last_message() {
     Run::new(2, 11).all("close-early", "");

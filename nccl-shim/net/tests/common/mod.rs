@@ -44,13 +44,13 @@ pub struct Run {
     pub ranks: usize,
     pub version: u32,
     pub variables: Vec<(&'static str, &'static str)>,
-    /// A program that starts rank 1, as `unshare`.
-    pub starter: &'static [&'static str],
+    /// Programs that start the first ranks, as `unshare`; empty: none.
+    pub starters: Vec<Vec<String>>,
 }
 
 impl Run {
     pub fn new(ranks: usize, version: u32) -> Self {
-        Self { folder: Folder::new(), ranks, version, variables: Vec::new(), starter: &[] }
+        Self { folder: Folder::new(), ranks, version, variables: Vec::new(), starters: Vec::new() }
     }
 
     pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
@@ -61,8 +61,8 @@ impl Run {
     /// One rank.
     pub fn start(&self, rank: usize, script: &str, argument: &str) -> Child {
         let peer = env!("CARGO_BIN_EXE_net-peer");
-        let mut command = match (self.starter, rank) {
-            ([program, arguments @ ..], 1) => {
+        let mut command = match self.starters.get(rank).map(Vec::as_slice) {
+            Some([program, arguments @ ..]) => {
                 let mut command = Command::new(program);
                 command.args(arguments).arg(peer);
                 command
@@ -74,9 +74,9 @@ impl Run {
             .args([self.version.to_string(), rank.to_string(), self.ranks.to_string()])
             .arg(self.folder.path())
             .args([script, argument])
-            .envs(self.variables.iter().copied())
             .env("NCCL_SOCKET_IFNAME", "lo")
             .env("NCCL_SOCKET_FAMILY", "AF_INET")
+            .envs(self.variables.iter().copied())
             .spawn()
             .expect("a rank starts")
     }
