@@ -29,7 +29,7 @@ fn simulate(args: &[&str]) -> Ran {
     }
 }
 
-/// Of a trace in tests/data, on 8 GPUs of two nodes.
+/// Of a trace in tests/data, on 4 GPUs of two nodes.
 fn of(name: &str, format: &str, args: &[&str]) -> Ran {
     let file = data(name);
     let file = file.to_str().unwrap();
@@ -39,9 +39,9 @@ fn of(name: &str, format: &str, args: &[&str]) -> Ran {
         "--format",
         format,
         "--gpus",
-        "8",
-        "--gpus-per-node",
         "4",
+        "--gpus-per-node",
+        "2",
         "--load",
         "1.2",
     ];
@@ -143,7 +143,7 @@ fn the_table_says_what_was_simulated_and_compares() {
     let ran = of(PHILLY, "philly", &["--policy", "flex,static", "--seed", "1-3", "--single-gpu"]);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     for part in
-        ["Cluster: 8 a100-80 on 2 nodes\n", "of several GPUs left out\n", "Seeds: 1, 2, 3\n"]
+        ["Cluster: 4 a100-80 on 2 nodes\n", "of several GPUs left out\n", "Seeds: 1, 2, 3\n"]
     {
         assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);
     }
@@ -335,5 +335,24 @@ fn a_wrong_command_line_is_usage() {
         let ran = simulate(&args);
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{args:?}");
         assert!(ran.stderr.contains(expected), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_guide_has_the_model_and_the_policies() {
+    const GUIDE: &str = include_str!("../../../docs/simulator.md");
+    let model: toml::Table = simulate(&["--print-model"]).stdout.parse().unwrap();
+    assert!(model.len() >= 8);
+    for (name, value) in &model {
+        let row = GUIDE.lines().find(|line| line.starts_with(&format!("| `{name}` | ")));
+        let row = row.unwrap_or_else(|| panic!("docs/simulator.md has no {name}"));
+        let told = row.split('|').nth(2).unwrap().trim();
+        assert_eq!(told.parse::<f64>().ok(), value.as_float(), "{row}");
+    }
+    for policy in POLICIES {
+        assert!(GUIDE.contains(&format!("| `{policy}` | ")), "docs/simulator.md has no {policy}");
+    }
+    for format in ["philly", "openb", "sacct", "swf"] {
+        assert!(GUIDE.contains(&format!("| `{format}` | ")), "docs/simulator.md has no {format}");
     }
 }

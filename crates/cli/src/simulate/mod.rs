@@ -168,7 +168,7 @@ fn simulated(setups: &[Setup], inputs: &[Input], plots: bool, threads: usize) ->
     work::run(&tasks, threads)
 }
 
-/// The first seed, with one number of the model changed.
+/// The first seed, with one number of the model changed, and the layouts that suit the unchanged one.
 fn swept(
     setups: &[Setup],
     inputs: &[Input],
@@ -176,21 +176,21 @@ fn swept(
     digests: &[Digest],
     threads: usize,
 ) -> Vec<Swept> {
+    let digest = |policy| digests.iter().find(|digest| digest.policy == policy);
     let points = sensitivity::points(performance);
     let mut tasks = Vec::new();
     for point in points.iter().filter(|point| !point.unchanged) {
         for setup in setups.iter().filter(|s| sensitivity::concerns(point.number, s.policy)) {
             let mut setup = setup.clone();
             setup.performance = point.performance.clone();
+            let layout = digest(setup.policy).map_or("", |digest| &digest.layout);
+            setup.layout = Layout::parse(setup.cluster.gpu, layout).ok().or(setup.layout);
             let input = &inputs[0];
             tasks.push(Task { setup, seed: input.seed, jobs: &input.jobs, detailed: false });
         }
     }
     let mut done = work::run(&tasks, threads).into_iter();
-    let base = |policy| {
-        let same = digests.iter().find(|digest| digest.policy == policy);
-        same.map_or(0.0, |digest| digest.metrics.makespan)
-    };
+    let base = |policy| digest(policy).map_or(0.0, |digest| digest.metrics.makespan);
     let mut sweep = Vec::with_capacity(points.len());
     for point in points {
         let makespans = setups.iter().map(|setup| {

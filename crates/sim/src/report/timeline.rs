@@ -54,12 +54,16 @@ pub fn svg(title: &str, detail: &Detail, window: &Window) -> String {
         builder.x_label_area_size(44).y_label_area_size(64);
         let gpus = f64::from(window.gpus);
         let mut chart = builder.build_cartesian_2d(0.0..last, gpus..0.0)?;
+        let name = |gpu: &f64| match *gpu < gpus {
+            true => format!("{gpu:.0}"),
+            false => String::new(),
+        };
         let mut mesh = chart.configure_mesh();
         mesh.axis_style(INK).bold_line_style(GRID).light_line_style(GRID.mix(0.0)).disable_x_mesh();
         mesh.label_style(svg::text(14)).axis_desc_style(svg::text(15));
         mesh.x_desc(window.unit.1).x_labels(10).x_label_formatter(&number);
         mesh.y_desc("GPU, slices of its memory").y_labels(window.gpus as usize + 1);
-        mesh.y_label_formatter(&|gpu: &f64| format!("{gpu:.0}"));
+        mesh.y_label_formatter(&name);
         mesh.draw()?;
         let axis = f64::from(window.axis.max(1));
         let mine = shown(&detail.spans, window.gpus);
