@@ -17,6 +17,8 @@ use nccl_net_flexmig::{copy, sys};
 
 /// How long a pair of loops runs.
 const TIME: Duration = Duration::from_millis(150);
+/// Bytes of a page.
+const PAGE: usize = 4096;
 /// The argument that makes this program one of the loops.
 pub const ARGUMENT: &str = "copy-loop";
 
@@ -98,12 +100,15 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let [name, bytes] = arguments else { return Err(format!("{ARGUMENT} NAME BYTES")) };
     let (_, copy) = LOOPS.iter().find(|(known, _)| known == name).ok_or("an unknown loop")?;
     let bytes = bytes.parse().map_err(|error| format!("{bytes}: {error}"))?;
-    // Written to: pages of their own.
-    let (from, mut to) = (vec![1u8; bytes], vec![2u8; bytes]);
+    // Written to: pages of their own. Aligned to them, as the transport's buffers are.
+    let (from, mut to) = (vec![1u8; bytes + PAGE], vec![2u8; bytes + PAGE]);
+    let from = &from[from.as_ptr().align_offset(PAGE)..][..bytes];
+    let gap = to.as_ptr().align_offset(PAGE);
+    let to = &mut to[gap..][..bytes];
     let mut once = || {
         // SAFETY: two allocations of this many bytes.
         unsafe { copy(to.as_mut_ptr(), from.as_ptr(), bytes) };
-        std::hint::black_box(&mut to);
+        std::hint::black_box(&mut *to);
     };
     once();
     let error = |error| format!("copy loop: {error}");

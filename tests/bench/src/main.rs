@@ -6,6 +6,7 @@
 //! | [`submit`] | slurmctld per request, and jobs per second, with no filter, ours, its view, and lua |
 //! | [`stream`] | 300 mixed jobs as flexmig requests against exact types, three seeds |
 //! | [`select`] | one choice of leaves on views of 10 to 10,000 nodes, and building the views |
+//! | [`simulate`] | simulated makespans on public traces, and the simulator's own speed |
 //! | [`start`] | from sbatch to the job's first line, with and without gres/flexmig |
 //! | [`preload`] | the start of a shell, with and without the preload library |
 //! | [`backfill`] | a backfill cycle over 64 nodes of 56 leaves, against count-only GRES |
@@ -25,6 +26,7 @@ mod plugins;
 mod preload;
 mod report;
 mod select;
+mod simulate;
 mod start;
 mod stats;
 mod stream;
@@ -38,8 +40,8 @@ use flexmig_cluster::build_dir;
 use flexmig_cluster::stream::SEEDS;
 use report::Report;
 
-const USAGE: &str = "usage: scripts/bench [--quick] [filter] [select] [submit] [stream] [start] \
-    [preload] [backfill] [transport] [allreduce]";
+const USAGE: &str = "usage: scripts/bench [--quick] [filter] [select] [simulate] [submit] [stream] \
+    [start] [preload] [backfill] [transport] [allreduce]";
 const PARTS: [&str; 9] = [
     "filter",
     "select",
@@ -102,6 +104,9 @@ fn run(quick: bool, parts: &[String]) -> Result<(), String> {
     measure("filter", &|| filter::report(&dir.join("criterion")))?;
     measure("select", &|| {
         select::measure(&select::Plan { rounds: pick(15, 3), decisions: pick(20_000, 2_000) })
+    })?;
+    measure("simulate", &|| {
+        simulate::measure(&simulate::Plan { seeds: pick(10, 1), jobs: pick(1_000_000, 10_000) })
     })?;
     measure("submit", &|| {
         let rounds = pick(24, 2);
