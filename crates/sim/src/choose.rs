@@ -25,6 +25,16 @@ pub(crate) trait Chooser<F: Fabric> {
         class: &Class,
         admits: &dyn Fn(usize, &Alternative) -> bool,
     ) -> Option<Choice>;
+
+    /// The alternative, by place, of a job that keeps it for as long as it waits.
+    fn settle(
+        &self,
+        farm: &Farm<F>,
+        class: &Class,
+        admits: &dyn Fn(usize, &Alternative) -> bool,
+    ) -> usize {
+        self.choose(farm, class, admits).map_or(0, |(choice, _)| choice)
+    }
 }
 
 /// The first alternative that can start.
@@ -72,13 +82,14 @@ impl Selected {
         &self,
         farm: &Farm<Leaves>,
         asked: &Asked,
+        stays: bool,
         starts: &dyn Fn(&Alternative) -> bool,
     ) -> Vec<(Alternative, bool)> {
         let enough = |kind: &&Kind| asked.memory_gb == 0 || kind.memory_gb >= Some(asked.memory_gb);
         let kinds: Vec<&Kind> = self.kinds.iter().filter(enough).collect();
         let text = SLICES[usize::from(asked.slices.min(7))];
         let term = Term { kind: Some(text), count: asked.gpus.into() };
-        let rules = Rules { policy: &self.policy, open: false, stays: false };
+        let rules = Rules { policy: &self.policy, open: false, stays };
         let need = Need { nodes: asked.nodes.into(), ..Need::default() };
         let stock = Stock { farm, kinds: &self.kinds, starts };
         let Ok(selection) = select::select(&kinds, &[term], &rules, &need, &stock) else {
@@ -103,7 +114,7 @@ const SLICES: [&str; 8] = ["0g", "1g", "2g", "3g", "4g", "5g", "6g", "7g"];
 
 impl Chooser<Leaves> for Selected {
     fn alternatives(&self, farm: &Farm<Leaves>, asked: &Asked) -> Vec<Alternative> {
-        self.select(farm, asked, &|_| true).into_iter().map(|(found, _)| found).collect()
+        self.select(farm, asked, false, &|_| true).into_iter().map(|(found, _)| found).collect()
     }
 
     fn choose(
@@ -119,10 +130,25 @@ impl Chooser<Leaves> for Selected {
         if !class.alternatives.iter().any(|alternative| nodes(alternative).is_some()) {
             return None;
         }
-        let found = self.select(farm, &class.asked, &|alternative| nodes(alternative).is_some());
+        let found =
+            self.select(farm, &class.asked, false, &|alternative| nodes(alternative).is_some());
         let (best, _) = found.into_iter().find(|(_, starts)| *starts)?;
         let place = class.alternatives.iter().position(|known| known.parts == best.parts)?;
         Some((place, nodes(&class.alternatives[place])?))
+    }
+
+    fn settle(
+        &self,
+        farm: &Farm<Leaves>,
+        class: &Class,
+        admits: &dyn Fn(usize, &Alternative) -> bool,
+    ) -> usize {
+        let starts = |alternative: &Alternative| {
+            farm.nodes_for(class, alternative, &|node| admits(node, alternative)).is_some()
+        };
+        let found = self.select(farm, &class.asked, true, &starts);
+        let is_best = |known: &Alternative| found.first().is_some_and(|f| f.0.parts == known.parts);
+        class.alternatives.iter().position(is_best).unwrap_or(0)
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use crate::choose::{Choice, Chooser};
 use crate::class::{Alternative, Class};
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, Leaf};
 use crate::farm::Farm;
 use crate::{Job, Time};
 
@@ -45,6 +45,28 @@ impl<F: Fabric> Ground<'_, F> {
         admits: &dyn Fn(usize, &Alternative) -> bool,
     ) -> Option<Choice> {
         self.chooser.choose(self.farm, &self.classes[class], admits)
+    }
+
+    /// Takes leaves without a job, for those that shall not have them.
+    pub fn hold(
+        &mut self,
+        nodes: Vec<u32>,
+        alternative: &Alternative,
+        held: &mut Vec<(u32, Vec<Leaf>)>,
+    ) {
+        for node in nodes {
+            let mut leaves = Vec::new();
+            let Farm { fabric, nodes, hint, .. } = &mut *self.farm;
+            fabric.take(&mut nodes[node as usize], alternative, self.now, hint, &mut leaves);
+            held.push((node, leaves));
+        }
+    }
+
+    /// Gives them back.
+    pub fn release(&mut self, held: Vec<(u32, Vec<Leaf>)>) {
+        for (node, leaves) in held {
+            self.farm.fabric.give(&mut self.farm.nodes[node as usize], &leaves);
+        }
     }
 
     /// Starts the job at this place of the queue.

@@ -18,11 +18,11 @@ mod bits;
 mod replan;
 mod space;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use super::{Ground, News, Scheduler};
-use crate::class::Alternative;
-use crate::fabric::Fabric;
+use super::{Ground, News, Scheduler, Waiting};
+use crate::class::{Alternative, Class};
+use crate::fabric::{Fabric, Hint, Leaf};
 use crate::farm::Farm;
 use crate::{SECOND, SlurmParameters, Time};
 
@@ -101,23 +101,37 @@ impl Slurm {
         }
     }
 
-    /// New jobs get their composition.
+    /// New jobs get their composition, each with what those before it leave. Without re-planning
+    /// they keep it, so that selection looks at who waits for what.
     fn choose<F: Fabric>(&mut self, ground: &mut Ground<F>) {
-        for place in (0..ground.queue.len()).rev() {
+        let new = ground.queue.iter().rev().take_while(|waiting| !waiting.wait.chosen).count();
+        let stays = self.parameters.replan_interval == 0;
+        let mut held: Vec<(u32, Vec<Leaf>)> = Vec::new();
+        for place in ground.queue.len() - new..ground.queue.len() {
             let waiting = &ground.queue[place];
-            if waiting.wait.chosen {
-                break;
-            }
             let class = &ground.classes[waiting.class];
             let mut choice = 0;
             if class.alternatives.len() > 1 {
+                if stays {
+                    ground.farm.hint = waits(&ground.queue, place, ground.classes);
+                }
                 let until = ground.now + minutes(waiting.job.limit);
                 let open = |node: usize, _: &Alternative| self.open(node, None, until);
-                choice = ground.choose(waiting.class, &open).map_or(0, |(choice, _)| choice);
+                choice = if stays {
+                    ground.chooser.settle(ground.farm, class, &open)
+                } else {
+                    ground.choose(waiting.class, &open).map_or(0, |(choice, _)| choice)
+                };
+            }
+            let alternative = &class.alternatives[choice];
+            if place + 1 < ground.queue.len() {
+                let nodes = ground.farm.nodes_for(class, alternative, &|_| true);
+                ground.hold(nodes.unwrap_or_default(), alternative, &mut held);
             }
             let wait = &mut ground.queue[place].wait;
             (wait.choice, wait.first, wait.chosen) = (choice, choice, true);
         }
+        ground.release(held);
     }
 
     /// Whether no job that may go before `place` is planned onto the node before this time.
@@ -192,6 +206,17 @@ impl<F: Fabric> Scheduler<F> for Slurm {
     fn moved(&self) -> u64 {
         self.moved
     }
+}
+
+/// Leaves that the first jobs of the queue, so many, wait for, by shape.
+fn waits(queue: &VecDeque<Waiting>, jobs: usize, classes: &[Class]) -> Hint {
+    let mut hint = Hint::default();
+    for waiting in queue.iter().take(jobs) {
+        for part in &classes[waiting.class].alternatives[waiting.wait.choice].parts {
+            hint[usize::from(part.shape) % hint.len()] += u32::from(part.count);
+        }
+    }
+    hint
 }
 
 /// A time limit as Slurm has it: whole minutes.

@@ -68,18 +68,7 @@ impl Slurm {
                         self.main_due = true;
                     }
                     let alternative = &ground.classes[class].alternatives[choice];
-                    for node in nodes {
-                        let mut leaves = Vec::new();
-                        let state = &mut ground.farm.nodes[node as usize];
-                        ground.farm.fabric.take(
-                            state,
-                            alternative,
-                            now,
-                            &ground.farm.hint,
-                            &mut leaves,
-                        );
-                        held.push((node, leaves));
-                    }
+                    ground.hold(nodes, alternative, &mut held);
                 }
                 None => {
                     let due = wait.away.is_some_and(|away| now >= away + PATIENCE * cycle);
@@ -94,8 +83,6 @@ impl Slurm {
                 }
             }
         }
-        for (node, leaves) in held {
-            ground.farm.fabric.give(&mut ground.farm.nodes[node as usize], &leaves);
-        }
+        ground.release(held);
     }
 }
