@@ -86,7 +86,8 @@ fn run(short: bool, again: bool) -> Result<(), String> {
     let mut compared = Vec::new();
     println!("{}", record::HEADER);
     for (case, replay) in cases.iter().zip(&replays) {
-        let predicted = predict::predict(&plan::jobs(case.seed, &size), case.variant);
+        let predicted =
+            predict::predict(&plan::jobs(case.seed, &size), case.variant, replay.replans);
         let comparison = Comparison::of(&replay.jobs, &predicted);
         record::print(case, replay, &comparison);
         record::side_by_side(&dir, case, replay, &predicted)?;

@@ -19,8 +19,8 @@ const MINUTES: (Time, Time) = (2, 6);
 /// A job's limit leaves it at least so many seconds more than it needs.
 const SPARE: Time = 15;
 
-/// Seconds between two looks of the re-planner at the nodes and the queue.
-pub const REFRESH: Time = 5;
+/// Seconds between two looks of flexmig's view of nodes and queue, and of its re-planner.
+pub const REFRESH: Time = 1;
 const BF_INTERVAL: Time = 10;
 const BF_RESOLUTION: Time = 60;
 const BATCH_SCHED_DELAY: Time = 3;
@@ -135,8 +135,8 @@ pub fn scheduler_parameters() -> String {
     )
 }
 
-/// The simulation of a variant.
-pub fn setup(variant: Variant) -> Setup {
+/// The simulation of a variant. `replans`: flexmig may change the request of a waiting job.
+pub fn setup(variant: Variant, replans: bool) -> Setup {
     let mut setup = Setup::new(cluster(), variant.policy(), SchedulerName::Slurm);
     setup.layout = Some(layout());
     // A job that sleeps is as fast on all leaves.
@@ -148,7 +148,7 @@ pub fn setup(variant: Variant) -> Setup {
         bf_max_job_test: DEPTH,
         default_queue_depth: DEPTH,
         batch_sched_delay: BATCH_SCHED_DELAY * SECOND,
-        replan_interval: REFRESH * SECOND,
+        replan_interval: if replans { REFRESH * SECOND } else { 0 },
         ..SlurmParameters::default()
     };
     setup

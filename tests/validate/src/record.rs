@@ -41,8 +41,9 @@ fn write(dir: &Path, name: &str, text: &str) -> Result<(), String> {
 
 /// Keeps a replay.
 pub fn save(dir: &Path, case: &Case, replay: &Replay, jobs: &[Job]) -> Result<(), String> {
-    let Replay { launch, overhead, late, .. } = replay;
-    let mut text = format!("# launch {launch:.3} overhead {overhead:.3} late {late:.3}\n");
+    let Replay { replans, launch, overhead, late, .. } = replay;
+    let mut text =
+        format!("# replans {replans} launch {launch:.3} overhead {overhead:.3} late {late:.3}\n");
     text.push_str("slices,limit,submit,start,end,node,leaves\n");
     for (ran, job) in replay.jobs.iter().zip(jobs) {
         let Ran { submit, start, end, node, leaves } = ran;
@@ -63,7 +64,9 @@ pub fn load(dir: &Path, case: &Case) -> Result<Replay, String> {
 fn read(text: &str) -> Option<Replay> {
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next()?.split(' ').collect();
-    let &["#", "launch", launch, "overhead", overhead, "late", late] = &words[..] else {
+    let &["#", "replans", replans, "launch", launch, "overhead", overhead, "late", late] =
+        &words[..]
+    else {
         return None;
     };
     let ran = |line: &str| {
@@ -75,6 +78,7 @@ fn read(text: &str) -> Option<Replay> {
     let jobs = lines.skip(1).map(ran).collect::<Option<Vec<Ran>>>()?;
     Some(Replay {
         jobs,
+        replans: replans == "true",
         launch: launch.parse().ok()?,
         overhead: overhead.parse().ok()?,
         late: late.parse().ok()?,

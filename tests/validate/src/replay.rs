@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flexmig_cluster::mock_nvml::NodeSpec;
-use flexmig_cluster::{Cluster, JobInfo, Node, Plugins, expand_hosts};
+use flexmig_cluster::{Cluster, JobInfo, Node, Plugins, Release, expand_hosts};
 use flexmig_sim::layout::Cut;
 use flexmig_sim::{Job, SECOND};
 
@@ -43,6 +43,8 @@ done <plan
 pub struct Replay {
     /// By submission.
     pub jobs: Vec<Ran>,
+    /// Whether flexmig may change the request of a waiting job: Slurm before 23.02.6 cannot.
+    pub replans: bool,
     /// Seconds between Slurm's decision to start a job and the job's first line, the median.
     pub launch: f64,
     /// Seconds for which a job holds its leaves beyond its own time, the mean.
@@ -167,5 +169,6 @@ fn account(cluster: &Cluster, jobs: &[Job], start: f64) -> Replay {
             leaves: record.get("NumTasks").parse().unwrap_or(0),
         });
     }
-    Replay { jobs: ran, launch: median(launch), overhead: mean(&overhead), late }
+    let replans = cluster.release() >= Release(23, 2);
+    Replay { jobs: ran, replans, launch: median(launch), overhead: mean(&overhead), late }
 }
