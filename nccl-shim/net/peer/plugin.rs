@@ -1,5 +1,7 @@
 //! The built plugin, loaded the way NCCL does, behind one set of functions.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -36,10 +38,15 @@ macro_rules! call {
     };
 }
 
+/// Bytes that are registered with each connection, as NCCL's Simple protocol does.
+const REGION: usize = 4 << 20;
+
 /// A loaded plugin. It stays loaded.
 pub struct Plugin {
     net: Net,
     context: *mut c_void,
+    /// Of each connection.
+    handles: RefCell<HashMap<usize, *mut c_void>>,
 }
 
 impl Plugin {
@@ -72,7 +79,7 @@ impl Plugin {
                 }
             };
             assert_eq!(code, 0, "init");
-            Self { net, context }
+            Self { net, context, handles: RefCell::default() }
         }
     }
 
@@ -105,7 +112,7 @@ impl Plugin {
             }
         };
         assert!(device.is_null());
-        answer(code, (!comm.is_null()).then_some(comm))
+        answer(code, if code == 0 { self.registered(comm) } else { None })
     }
 
     pub fn accept(&self, listener: *mut c_void) -> Answer<Option<*mut c_void>> {
@@ -119,18 +126,53 @@ impl Plugin {
                 Net::V12(net) => ((*net).accept)(listener, &mut comm, &mut device),
             }
         };
-        answer(code, (!comm.is_null()).then_some(comm))
+        answer(code, if code == 0 { self.registered(comm) } else { None })
+    }
+
+    /// A new connection, with memory registered.
+    fn registered(&self, comm: *mut c_void) -> Option<*mut c_void> {
+        if comm.is_null() {
+            return None;
+        }
+        let (place, mut handle) = (std::ptr::dangling_mut(), NULL);
+        // SAFETY: nothing is ever done to the memory itself.
+        let code = unsafe {
+            match self.net {
+                Net::V6(net) => ((*net).reg_mr)(comm, place, REGION as i32, 1, &mut handle),
+                Net::V8(net) => ((*net).reg_mr)(comm, place, REGION, 1, &mut handle),
+                Net::V11(net) => ((*net).reg_mr)(comm, place, REGION, 1, &mut handle),
+                Net::V12(net) => ((*net).reg_mr)(comm, place, REGION, 1, &mut handle),
+            }
+        };
+        assert_eq!(code, 0, "regMr");
+        self.handles.borrow_mut().insert(comm.addr(), handle);
+        Some(comm)
+    }
+
+    /// Messages of even length belong to the registered memory, others to none: these
+    /// the plugin must take for ones that a GPU polls.
+    fn handle(&self, comm: *mut c_void, len: usize) -> *mut c_void {
+        let handle = self.handles.borrow().get(&comm.addr()).copied();
+        handle.filter(|_| len.is_multiple_of(2)).unwrap_or(NULL)
+    }
+
+    fn deregister(&self, comm: *mut c_void) {
+        if let Some(handle) = self.handles.borrow_mut().remove(&comm.addr()) {
+            // SAFETY: from `regMr`, once.
+            assert_eq!(unsafe { call!(self, dereg_mr, comm, handle) }, 0);
+        }
     }
 
     pub fn isend(&self, comm: *mut c_void, data: &[u8]) -> Answer<Option<*mut c_void>> {
         let (place, len, mut request) = (data.as_ptr().cast_mut().cast(), data.len(), NULL);
+        let h = self.handle(comm, len);
         // SAFETY: the caller keeps the buffer.
         let code = unsafe {
             match self.net {
-                Net::V6(net) => ((*net).isend)(comm, place, len as i32, 0, NULL, &mut request),
-                Net::V8(net) => ((*net).isend)(comm, place, len as i32, 0, NULL, &mut request),
-                Net::V11(net) => ((*net).isend)(comm, place, len, 0, NULL, NULL, &mut request),
-                Net::V12(net) => ((*net).isend)(comm, place, len, 0, NULL, NULL, &mut request),
+                Net::V6(net) => ((*net).isend)(comm, place, len as i32, 0, h, &mut request),
+                Net::V8(net) => ((*net).isend)(comm, place, len as i32, 0, h, &mut request),
+                Net::V11(net) => ((*net).isend)(comm, place, len, 0, h, NULL, &mut request),
+                Net::V12(net) => ((*net).isend)(comm, place, len, 0, h, NULL, &mut request),
             }
         };
         answer(code, (!request.is_null()).then_some(request))
@@ -138,7 +180,8 @@ impl Plugin {
 
     pub fn irecv(&self, comm: *mut c_void, data: &mut [u8]) -> Answer<Option<*mut c_void>> {
         let mut place = data.as_mut_ptr().cast();
-        let (mut len, mut tag, mut handle, mut size) = (data.len() as i32, 0, NULL, data.len());
+        let (mut len, mut tag, mut size) = (data.len() as i32, 0, data.len());
+        let mut handle = self.handle(comm, size);
         // NCCL's hint that it does not wait for the completion.
         let mut request: *mut c_void = std::ptr::without_provenance_mut(1);
         let none = std::ptr::null_mut();
@@ -165,11 +208,13 @@ impl Plugin {
     }
 
     pub fn close_send(&self, comm: *mut c_void) {
+        self.deregister(comm);
         // SAFETY: not used any more.
         assert_eq!(unsafe { call!(self, close_send, comm) }, 0);
     }
 
     pub fn close_recv(&self, comm: *mut c_void) {
+        self.deregister(comm);
         // SAFETY: not used any more.
         assert_eq!(unsafe { call!(self, close_recv, comm) }, 0);
     }

@@ -41,15 +41,11 @@ fn kill_rounds(count: u64, variables: &[(&'static str, &'static str)]) {
     kill_rounds_with(count, variables, &[]);
 }
 
-fn kill_rounds_with(
-    count: u64,
-    variables: &[(&'static str, &'static str)],
-    starter: &'static [&'static str],
-) {
+fn kill_rounds_with(count: u64, variables: &[(&'static str, &'static str)], starter: &[&str]) {
     let mut met = 0;
     for number in 0..count {
         let mut run = Run::new(2, [11, 6, 8, 12][number as usize % 4]);
-        run.starter = starter;
+        run.starters = vec![Vec::new(), starter.iter().map(|&word| word.to_owned()).collect()];
         run.variables.extend_from_slice(variables);
         // From the middle of connecting to well into the traffic.
         let delay = Duration::from_micros(3_000 + number * 7_919 % 60_000);
