@@ -18,21 +18,6 @@ pub(super) struct Demand {
     pub memory: u64,
 }
 
-/// Reasons to wait that another composition can end. Limits, holds and dependencies are not.
-const REASONS: [&str; 5] = ["", "None", "Priority", "Resources", "ReqNodeNotAvail"];
-
-/// Whether the job waits for nothing but resources.
-pub(super) fn waits_for_resources(job: &JobView, now: u64) -> bool {
-    let reason = job.reason.split([',', ' ']).next().unwrap_or_default();
-    job.priority > 0
-        && job.het_job_id.is_none_or(|id| id == 0)
-        && job.dependency.is_empty()
-        && job.reservation.is_empty()
-        && job.begin_time.is_none_or(|begin| begin <= now)
-        && !job.exclusive
-        && REASONS.contains(&reason)
-}
-
 /// The job as Slurm's commands name it: `20`, `20_6`.
 pub(super) fn name(job: &JobView) -> String {
     match (job.array_job_id, job.array_task_id) {

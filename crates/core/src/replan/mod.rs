@@ -208,7 +208,7 @@ fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
     }
     let pending = jobs.iter().filter(|job| job.state == JobState::Pending);
     let mut order: Vec<&JobView> =
-        pending.filter(|job| job::waits_for_resources(job, now)).collect();
+        pending.filter(|job| job.waits_for_resources(now)).collect();
     order.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.job_id));
     let mut queue = Vec::new();
     for job in order {

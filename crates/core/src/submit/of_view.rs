@@ -13,7 +13,7 @@ use crate::profile::{Profile, Suffix};
 use crate::request::Request;
 use crate::select::index::{Index, Row};
 use crate::slurm_conf::NodeClass;
-use crate::view::{ClusterView, JobState, Room, windows};
+use crate::view::{ClusterView, JobState, JobView, Room, windows};
 
 /// What a view tells beside the leaves that there are.
 #[derive(Clone, Debug, Default)]
@@ -262,7 +262,11 @@ fn now(view: &ClusterView, all: &Offer) -> Now {
         ..KindNow::default()
     });
     let mut now = Now { taken_at: view.taken_at, kinds: kinds.collect() };
-    for job in view.jobs.iter().flatten().filter(|job| job.state == JobState::Pending) {
+    // A held job takes no leaves from anybody.
+    let waits = |job: &&JobView| {
+        job.state == JobState::Pending && job.waits_for_resources(view.taken_at)
+    };
+    for job in view.jobs.iter().flatten().filter(waits) {
         let nodes = u64::from(job.min_nodes.unwrap_or(1).max(1));
         let tasks = u64::from(job.num_tasks.unwrap_or(1).max(1));
         for (text, times) in [(&job.tres_per_node, nodes), (&job.tres_per_task, tasks)] {

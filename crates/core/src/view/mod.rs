@@ -208,6 +208,23 @@ pub struct JobView {
     pub exclusive: bool,
 }
 
+impl JobView {
+    /// Reasons to wait that other leaves can end. Limits, holds and dependencies are not.
+    const REASONS: [&str; 5] = ["", "None", "Priority", "Resources", "ReqNodeNotAvail"];
+
+    /// Whether a waiting job waits for nothing but resources, of those that all jobs share.
+    pub fn waits_for_resources(&self, now: u64) -> bool {
+        let reason = self.reason.split([',', ' ']).next().unwrap_or_default();
+        self.priority > 0
+            && self.het_job_id.is_none_or(|id| id == 0)
+            && self.dependency.is_empty()
+            && self.reservation.is_empty()
+            && self.begin_time.is_none_or(|begin| begin <= now)
+            && !self.exclusive
+            && Self::REASONS.contains(&reason)
+    }
+}
+
 impl ClusterView {
     /// The node of this name.
     pub fn node(&self, name: &str) -> Option<&NodeView> {
