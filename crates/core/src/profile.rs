@@ -71,7 +71,7 @@ impl Profile {
     /// The profile that a type of slurm.conf names: `3g.20gb`, or with the model in front as Slurm's
     /// AutoDetect writes it, `a100_3g.20gb`. `None` for any other word.
     pub fn of_type(kind: &str) -> Option<Profile> {
-        kind.rsplit_once('_').map_or(kind, |(_, name)| name).parse().ok()
+        parse(kind.rsplit_once('_').map_or(kind, |(_, name)| name))
     }
 
     /// What equality, order and hash look at.
@@ -121,24 +121,29 @@ impl FromStr for Profile {
 }
 
 fn parse(text: &str) -> Option<Profile> {
-    let text = text.to_ascii_lowercase();
-    let (suffix, spelling) =
-        Suffix::SPELLINGS.into_iter().find(|(_, spelling)| text.ends_with(spelling))?;
-    let mut parts = text[..text.len() - spelling.len()].split('.');
+    let with_suffix = |(suffix, spelling)| Some((suffix, without_suffix(text, spelling)?));
+    let (suffix, text) = Suffix::SPELLINGS.into_iter().find_map(with_suffix)?;
+    let mut parts = text.split('.');
     let first = parts.next()?;
-    let (compute, slices) = match first.strip_suffix('c') {
+    let (compute, slices) = match without_suffix(first, "c") {
         Some(compute) => (Some(number(compute)?), parts.next()?),
         None => (None, first),
     };
-    let slices: u8 = number(slices.strip_suffix('g')?)?;
-    let memory_gb: u16 = number(parts.next()?.strip_suffix("gb")?)?;
+    let slices: u8 = number(without_suffix(slices, "g")?)?;
+    let memory_gb: u16 = number(without_suffix(parts.next()?, "gb")?)?;
     let compute = compute.unwrap_or(slices);
     let plausible = parts.next().is_none() && compute <= slices;
     plausible.then_some(Profile { compute, slices, memory_gb, suffix })
 }
 
+/// What stands before a suffix in either case.
+pub(crate) fn without_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let (rest, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(rest)
+}
+
 /// A decimal number above 0 with digits only: no sign, no leading zero.
-fn number<T: FromStr>(text: &str) -> Option<T> {
+pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     if plain { text.parse().ok() } else { None }
 }

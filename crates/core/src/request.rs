@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::profile::Profile;
+use crate::profile::{Profile, number, without_suffix};
 pub use crate::slurm_conf::GRES_NAME as NAME;
 use crate::slurm_conf::parse_count;
 
@@ -175,13 +175,16 @@ impl<'a> Request<'a> {
 
     /// As [`Request::write`] with these types and counts in place of the entries for leaves, all
     /// where the first of them stands.
-    pub fn write_composed(&self, notation: Notation, leaves: &[(Option<&str>, u64)]) -> String {
+    pub fn write_composed<'k>(
+        &self,
+        notation: Notation,
+        mut leaves: impl ExactSizeIterator<Item = (Option<&'k str>, u64)>,
+    ) -> String {
         let mut text = String::with_capacity(40 * (self.entries.len() + leaves.len()));
-        let mut left = Some(leaves);
         for entry in &self.entries {
             match entry {
                 Entry::Flexmig(_) | Entry::Gpu(_) => {
-                    for &(kind, count) in left.take().unwrap_or_default() {
+                    for (kind, count) in leaves.by_ref() {
                         push_leaves(&mut text, notation, kind, count);
                     }
                 }
@@ -339,17 +342,6 @@ fn looks_like_count(part: &str) -> bool {
         )
 }
 
-fn without_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
-    let (rest, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
-    end.eq_ignore_ascii_case(suffix).then_some(rest)
-}
-
-/// A decimal number above 0 of digits only.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-    if plain { text.parse().ok() } else { None }
-}
-
 /// The user's text as a message can hold it: one line, not too long.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= 64 && !text.contains(char::is_control) {
@@ -471,14 +463,14 @@ mod tests {
     #[test]
     fn what_leaves_become_stands_where_the_first_entry_stood() {
         let request = Request::parse("gres/gpu:1,flexmig:3g:1,license/x=1,flexmig:2").unwrap();
+        let write = |notation, leaves: &[(Option<&str>, u64)]| {
+            request.write_composed(notation, leaves.iter().copied())
+        };
         assert_eq!(
-            request.write_composed(Notation::Slash, &[(Some("1g.10gb"), 5), (Some("a"), 1)]),
+            write(Notation::Slash, &[(Some("1g.10gb"), 5), (Some("a"), 1)]),
             "gres/gpu:1,gres/flexmig:1g.10gb:5,gres/flexmig:a:1,license/x=1"
         );
-        assert_eq!(
-            request.write_composed(Notation::Colon, &[(None, 5)]),
-            "gres:gpu:1,gres:flexmig:5,license/x=1"
-        );
+        assert_eq!(write(Notation::Colon, &[(None, 5)]), "gres:gpu:1,gres:flexmig:5,license/x=1");
     }
 
     #[test]

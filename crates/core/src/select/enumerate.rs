@@ -248,12 +248,14 @@ impl<'k> Set<'_, 'k> {
             return Ok(vec![self.exactly(0, How::Untyped)]);
         }
         let count = self.term.count;
-        let mut sized: Vec<(usize, &Kind)> =
-            self.offered().filter(|(_, kind)| kind.profile.is_some()).collect();
-        if sized.is_empty() {
-            sized = self.offered().filter(|(_, kind)| kind.memory_gb.is_some()).collect();
-        }
-        let Some(&(_, smallest)) = sized.iter().min_by_key(|(_, k)| (k.size(), k.memory_gb)) else {
+        let has_profile = |(_, kind): &(usize, &Kind)| kind.profile.is_some();
+        let profiles = self.offered().any(|kind| has_profile(&kind));
+        // Where none tells a profile, memory is what counts.
+        let sized = || {
+            let tells_memory = move |(_, kind): &(usize, &Kind)| kind.memory_gb.is_some();
+            self.offered().filter(move |kind| has_profile(kind) || !profiles && tells_memory(kind))
+        };
+        let Some((_, smallest)) = sized().min_by_key(|(_, k)| (k.size(), k.memory_gb)) else {
             let mut offered = self.offered();
             return match (offered.next(), offered.next()) {
                 (None, _) => Err(WhyNot::NothingOffered),
@@ -265,22 +267,21 @@ impl<'k> Set<'_, 'k> {
             Some(mine?.saturating_sub(base?).saturating_mul(count))
         };
         let memory = |kind: &Kind| kind.memory_gb.map(u64::from);
-        let alternative = |&(place, kind): &(usize, &Kind)| Candidate {
-            sms: above(kind.sms(), smallest.sms()),
-            slices: above(kind.slices(), smallest.slices()),
+        let (sms, slices) = (smallest.sms(), smallest.slices());
+        let alternative = |(place, kind): (usize, &Kind)| Candidate {
+            sms: above(kind.sms(), sms),
+            slices: above(kind.slices(), slices),
             waste: memory_waste(above(memory(kind), memory(smallest))),
             ..self.exactly(place, How::Any)
         };
-        Ok(sized.iter().map(alternative).collect())
+        Ok(sized().map(alternative).collect())
     }
 
     /// `flexmig:20gb:N`: so many leaves of a type with enough memory.
     fn memory(&self, gigabytes: u16) -> Result<Vec<Candidate<'k>>, WhyNot> {
-        let enough: Vec<(usize, &Kind)> = self
-            .offered()
-            .filter(|(_, kind)| kind.memory_gb.is_some_and(|memory| memory >= gigabytes))
-            .collect();
-        if enough.is_empty() {
+        let has_enough = |kind: &Kind| kind.memory_gb.is_some_and(|memory| memory >= gigabytes);
+        let enough = || self.offered().filter(move |(_, kind)| has_enough(kind));
+        if enough().next().is_none() {
             let most = self.offered().filter_map(|(_, kind)| kind.memory_gb).max();
             return Err(match most {
                 Some(most) => WhyNot::NoMemory(most),
@@ -290,18 +291,18 @@ impl<'k> Set<'_, 'k> {
         }
         let count = self.term.count;
         // No compute was asked for: what the leanest of them has is free.
-        let sms = enough.iter().filter_map(|(_, kind)| kind.sms()).min();
-        let slices = enough.iter().filter_map(|(_, kind)| kind.slices()).min();
+        let sms = enough().filter_map(|(_, kind)| kind.sms()).min();
+        let slices = enough().filter_map(|(_, kind)| kind.slices()).min();
         let above = |mine: Option<u64>, base: Option<u64>| {
             Some(mine?.saturating_sub(base?).saturating_mul(count))
         };
-        let alternative = |&(place, kind): &(usize, &Kind)| Candidate {
+        let alternative = |(place, kind): (usize, &Kind)| Candidate {
             sms: above(kind.sms(), sms),
             slices: above(kind.slices(), slices),
             waste: memory_waste(above(kind.memory_gb.map(u64::from), Some(gigabytes.into()))),
             ..self.exactly(place, How::Memory)
         };
-        Ok(enough.iter().map(alternative).collect())
+        Ok(enough().map(alternative).collect())
     }
 
     /// `flexmig:1g.10gb:N` where no type has this name: those of this shape, else composed.

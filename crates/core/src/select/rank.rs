@@ -115,9 +115,10 @@ impl Selection<'_> {
     /// Why this one of the candidates is the choice, in one word for admin_comment.
     pub fn why(&self, chosen: usize) -> &'static str {
         let Some(candidate) = self.candidates.get(chosen) else { return "" };
-        match (candidate.starts_now, self.passed_over(chosen)) {
-            (Some(true), Some(other)) if other.starts_now == Some(false) => "starts-now",
-            (Some(false), Some(other)) if self.stays && other.queue > candidate.queue => "queue",
+        let Some(starts) = candidate.starts_now else { return candidate.how.word() };
+        match self.passed_over(chosen) {
+            Some(other) if starts && other.starts_now == Some(false) => "starts-now",
+            Some(other) if !starts && self.stays && other.queue > candidate.queue => "queue",
             _ => candidate.how.word(),
         }
     }

@@ -141,7 +141,7 @@ impl<'a> Case<'a> {
     }
 
     /// How much the job asks for with these leaves.
-    pub fn demand(&self, parts: &[Part<'a>]) -> Demand<'a> {
+    pub fn demand<'d>(&'d self, parts: &'d [Part<'d>]) -> Demand<'d> {
         Demand::new(self.asked, self.nodes, self.tasks, parts)
     }
 
@@ -169,7 +169,7 @@ impl<'a> Case<'a> {
     /// What forbids a candidate.
     pub fn problem(&self, candidate: &Candidate<'a>) -> Option<Problem> {
         let demand = self.demand(&candidate.parts);
-        limits::problem(self.site, self.scope, self.job, &demand)
+        limits::problem(self.site, self.scope, self.job, &demand, candidate.fits)
             .or_else(|| self.not_where_named(&demand))
             .or_else(|| (!self.srun_can_use(&candidate.parts)).then_some(Problem::Srun))
     }
@@ -180,13 +180,13 @@ impl<'a> Case<'a> {
         if self.site.open {
             return None;
         }
-        if !self.named.iter().all(|class| self.site.class_holds(class, &demand.wanted)) {
+        if !self.named.iter().all(|class| self.site.class_holds(class, demand.wanted)) {
             return Some(Problem::Named);
         }
         let known = |feature: &&str| self.scope.has_with_feature(&[], 0, feature);
         let feature = self.job.features.filter(known)?;
         let cpus = limits::cpus_at_least(self.job, self.nodes.max);
-        let there = self.scope.has_with_feature(&demand.wanted, cpus, feature);
+        let there = self.scope.has_with_feature(demand.wanted, cpus, feature);
         (!there).then_some(Problem::Constraint)
     }
 

@@ -151,7 +151,7 @@ fn fill_memory(site: &Site, job: &Job, demand: &Demand, decision: &mut Decision)
 
 /// Whether so many nodes have the leaves and so many CPUs.
 fn fits(site: &Site, scope: &Scope, demand: &Demand, nodes: u64, cpus: u64) -> bool {
-    site.open || scope.nodes_with(&demand.wanted, cpus) >= nodes
+    site.open || scope.nodes_with(demand.wanted, cpus) >= nodes
 }
 
 /// The job's new CPU count. sbatch sends one that was computed from one task; it only grows.

@@ -81,7 +81,8 @@ impl Supply for Ground<'_> {
         let times = need.times.max(1);
         let in_offer = |offer: &Offer| {
             if let [Part { kind, count }] = *parts {
-                return offer.nodes_with(&[(kind, count.saturating_mul(times))], need.cpus);
+                return offer
+                    .nodes_with(&[Part { kind, count: count.saturating_mul(times) }], need.cpus);
             }
             let fits =
                 |class: &&Class| class.cpus >= need.cpus && holds(offer, class, parts, times);

@@ -7,7 +7,7 @@ use super::limits::{Demand, cpus_at_least, tasks_on};
 use super::rejection::{alternatives, type_one_of, typed};
 use super::site::{Class, Offer, Scope};
 use crate::request::Term;
-use crate::select::{Candidate, Selection};
+use crate::select::{Candidate, Part, Selection};
 
 /// What a candidate of one type makes of a request of one entry: so many leaves per unit asked for.
 #[derive(Clone, Copy)]
@@ -25,6 +25,11 @@ impl<'a> Scale<'a> {
         let ([term], [part]) = (&case.terms[..], &candidate.parts[..]) else { return None };
         let typed = if is_sliced(candidate.how) { term.kind } else { part.kind };
         Some(Scale { kind: part.kind, per: (part.count / term.count).max(1), typed })
+    }
+
+    /// So many leaves.
+    fn part(&self, count: u64) -> Part<'a> {
+        Part { kind: self.kind, count }
     }
 
     /// What to type for so many: `-N 2 --gres=flexmig:1g.10gb:10`.
@@ -77,7 +82,7 @@ pub(super) fn smaller<'a>(case: &Case<'a>, selection: &Selection<'a>) -> String 
             && share > 0
             && leaves <= per_node
             && leaves.saturating_mul(nodes) <= per_job
-            && scope.nodes_with(&[(scale.kind, leaves)], cpus_enough(job, nodes)) >= nodes
+            && scope.nodes_with(&[scale.part(leaves)], cpus_enough(job, nodes)) >= nodes
     };
     let more_nodes = (1..=node_count(scope).min(total))
         .find_map(|nodes| Some((nodes, scales.iter().find(|scale| works(scale, nodes))?)));
@@ -184,15 +189,13 @@ fn fewest(all: u64, enough: impl Fn(u64) -> bool) -> u64 {
 /// What to type where the leaves fit but the CPUs do not.
 fn fewer_cpus(scope: &Scope, job: &Job, demand: &Demand) -> Option<String> {
     let nodes = demand.nodes.min.max(1);
-    if scope.nodes_with(&demand.wanted, 0) < nodes
-        || scope.nodes_with(&demand.wanted, cpus_at_least(job, demand.nodes.max)) >= nodes
+    if scope.nodes_with(demand.wanted, 0) < nodes
+        || scope.nodes_with(demand.wanted, cpus_at_least(job, demand.nodes.max)) >= nodes
     {
         return None;
     }
     let cpus = scope.offers().flat_map(|offer| offer.classes.iter().map(move |c| (offer, c)));
-    let holds = |(offer, class): &(&Offer, &Class)| {
-        demand.wanted.iter().all(|&(kind, count)| offer.held(class, kind) >= count)
-    };
+    let holds = |(offer, class): &(&Offer, &Class)| offer.holds(class, demand.wanted);
     let most = cpus.filter(holds).map(|(_, class)| class.cpus).max()?;
     let per_task = u64::from(job.cpus_per_task.unwrap_or(1)).max(1);
     if job.pn_min_cpus.is_some_and(|cpus| u64::from(cpus) > most) {
@@ -212,7 +215,7 @@ fn most(scope: &Scope, scale: &Scale, per_node: u64, per_job: u64) -> Option<(u6
             let count = offer.held(class, scale.kind).min(per_node).min(per_job) / scale.per;
             if count > 0 {
                 let leaves = count * scale.per;
-                let nodes = offer.nodes_with(&[(scale.kind, leaves)], 0).min(per_job / leaves);
+                let nodes = offer.nodes_with(&[scale.part(leaves)], 0).min(per_job / leaves);
                 // More first, then fewer nodes.
                 let rank = |&(nodes, count): &(u64, u64)| (nodes.saturating_mul(count), count);
                 best = best.into_iter().chain([(nodes, count)]).max_by_key(rank);

@@ -17,7 +17,7 @@ use crate::select::{How, Part, Selection};
 pub(super) struct Demand<'a> {
     asked: &'a Asked<'a>,
     /// Types and counts, per node or per task.
-    pub wanted: Vec<(Option<&'a str>, u64)>,
+    pub wanted: &'a [Part<'a>],
     /// Leaves of all types, per node or per task.
     pub unit: u64,
     pub nodes: Nodes,
@@ -31,10 +31,9 @@ impl<'a> Demand<'a> {
         asked: &'a Asked<'a>,
         nodes: Nodes,
         tasks: Option<u64>,
-        parts: &[Part<'a>],
+        wanted: &'a [Part<'a>],
     ) -> Demand<'a> {
-        let wanted: Vec<_> = parts.iter().map(|part| (part.kind, part.count)).collect();
-        let unit = wanted.iter().map(|&(_, count)| count).fold(0, u64::saturating_add);
+        let unit = wanted.iter().map(|part| part.count).fold(0, u64::saturating_add);
         Demand { asked, wanted, unit, nodes, tasks }
     }
 
@@ -61,7 +60,7 @@ impl<'a> Demand<'a> {
             (Some(_), _) => None,
         };
         let mut text = String::with_capacity(24 * self.wanted.len());
-        for &(kind, count) in &self.wanted {
+        for &Part { kind, count } in self.wanted {
             if !text.is_empty() {
                 text.push(',');
             }
@@ -134,8 +133,15 @@ pub(super) enum Who {
     Qos,
 }
 
-/// What policy forbids, or nodes cannot hold. A new job and an update are looked at alike.
-pub(super) fn problem(site: &Site, scope: &Scope, job: &Job, demand: &Demand) -> Option<Problem> {
+/// What policy forbids, or nodes cannot hold; `fits` says whether enough nodes have the leaves and
+/// CPUs. A new job and an update are looked at alike.
+pub(super) fn problem(
+    site: &Site,
+    scope: &Scope,
+    job: &Job,
+    demand: &Demand,
+    fits: bool,
+) -> Option<Problem> {
     let who = if demand.total() > 1 { may_not_span(site, scope, job) } else { None };
     if let Some(who) = who {
         return Some(Problem::Span(who));
@@ -155,11 +161,10 @@ pub(super) fn problem(site: &Site, scope: &Scope, job: &Job, demand: &Demand) ->
         return (most.unwrap_or(0) < tasks).then_some(Problem::Tasks);
     }
     let nodes = demand.nodes.min.max(1);
-    let cpus = cpus_at_least(job, demand.nodes.max);
-    if scope.nodes_with(&demand.wanted, cpus) >= nodes {
+    if fits {
         None
-    } else if scope.nodes_with(&demand.wanted, 0) >= nodes {
-        Some(Problem::Cpus(cpus))
+    } else if scope.nodes_with(demand.wanted, 0) >= nodes {
+        Some(Problem::Cpus(cpus_at_least(job, demand.nodes.max)))
     } else {
         Some(Problem::Leaves)
     }
@@ -271,7 +276,7 @@ pub(super) fn rejection<'a>(
 
 /// One leaf, for those who may not have more.
 fn one_leaf(case: &Case, demand: &Demand) -> String {
-    let kind = demand.wanted.first().and_then(|&(kind, _)| kind);
+    let kind = demand.wanted.first().and_then(|part| part.kind);
     let nodes = match demand.tasks {
         Some(_) => "-n 1 ",
         None if demand.nodes.min > 1 => "-N 1 ",
@@ -329,7 +334,7 @@ pub(super) fn cpus_at_least(job: &Job, nodes: Option<u64>) -> u64 {
 /// How many tasks with leaves of their own the best so many nodes of an offer can hold.
 pub(super) fn tasks_on(offer: &Offer, site: &Site, job: &Job, demand: &Demand, nodes: u64) -> u64 {
     let slots = |class: &Class| {
-        let fit = |&(kind, count): &(Option<&str>, u64)| offer.held(class, kind) / count.max(1);
+        let fit = |part: &Part| offer.held(class, part.kind) / part.count.max(1);
         let leaves = demand.wanted.iter().map(fit).min().unwrap_or(0);
         let cpus = match job.cpus_per_task {
             _ if job.overcommit => u64::MAX,

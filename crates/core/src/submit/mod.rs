@@ -383,7 +383,8 @@ fn asked<'a>(
 
 /// Writes the request with the chosen types in the release's notation.
 fn rewrite(case: &Case, demand: &Demand, decision: &mut Decision) {
-    let text = case.asked.request.write_composed(case.slurm.notation, &demand.wanted);
+    let leaves = demand.wanted.iter().map(|part| (part.kind, part.count));
+    let text = case.asked.request.write_composed(case.slurm.notation, leaves);
     match case.asked.field {
         Field::Task => decision.tres_per_task = Some(text),
         Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),

@@ -9,7 +9,7 @@ use super::of_view::{Now, Open};
 use crate::hostlist;
 use crate::models::Model;
 use crate::policy::{Policy, Select, Span, Submit, Translate};
-pub(super) use crate::select::Kind;
+pub(super) use crate::select::{Kind, Part};
 use crate::slurm_conf::{NodeClass, SlurmConf};
 
 /// Everything that [`super::decide`] needs to know about the cluster.
@@ -121,8 +121,8 @@ impl Site {
     }
 
     /// Whether a node of a class has these leaves; the class is one of [`Site::classes_of`].
-    pub(super) fn class_holds(&self, class: &Class, wanted: &[(Option<&str>, u64)]) -> bool {
-        wanted.iter().all(|&(kind, count)| self.all.held(class, kind) >= count)
+    pub(super) fn class_holds(&self, class: &Class, wanted: &[Part]) -> bool {
+        self.all.holds(class, wanted)
     }
 
     /// A site without nodes.
@@ -271,20 +271,23 @@ impl Offer {
         }
     }
 
+    /// Whether a node of a class has these leaves together.
+    pub fn holds(&self, class: &Class, wanted: &[Part]) -> bool {
+        wanted.iter().all(|part| self.held(class, part.kind) >= part.count)
+    }
+
     /// Number of nodes with these leaves together and so many CPUs.
-    pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
+    pub fn nodes_with(&self, wanted: &[Part], cpus: u64) -> u64 {
         let nodes = |holds: &dyn Fn(&Class) -> bool| {
             let fit = self.classes.iter().filter(|class| class.cpus >= cpus && holds(class));
             fit.map(|class| class.nodes).sum()
         };
         match *wanted {
-            [(kind @ Some(_), count)] => {
+            [Part { kind: kind @ Some(_), count }] => {
                 let Some(place) = self.place(kind) else { return 0 };
                 nodes(&|class| class.counts[place] >= count)
             }
-            _ => {
-                nodes(&|class| wanted.iter().all(|&(kind, count)| self.held(class, kind) >= count))
-            }
+            _ => nodes(&|class| self.holds(class, wanted)),
         }
     }
 }
@@ -333,22 +336,17 @@ impl<'s> Scope<'s> {
     }
 
     /// The most nodes that any one of the partitions has with these leaves and CPUs.
-    pub fn nodes_with(&self, wanted: &[(Option<&str>, u64)], cpus: u64) -> u64 {
+    pub fn nodes_with(&self, wanted: &[Part], cpus: u64) -> u64 {
         self.offers().map(|offer| offer.nodes_with(wanted, cpus)).max().unwrap_or(0)
     }
 
     /// Whether any node with this feature has these leaves and CPUs.
-    pub fn has_with_feature(
-        &self,
-        wanted: &[(Option<&str>, u64)],
-        cpus: u64,
-        feature: &str,
-    ) -> bool {
+    pub fn has_with_feature(&self, wanted: &[Part], cpus: u64, feature: &str) -> bool {
         self.offers().any(|offer| {
             offer.classes.iter().any(|class| {
                 class.cpus >= cpus
                     && class.features.iter().any(|known| known == feature)
-                    && wanted.iter().all(|&(kind, count)| offer.held(class, kind) >= count)
+                    && offer.holds(class, wanted)
             })
         })
     }
