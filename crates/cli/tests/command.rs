@@ -79,6 +79,7 @@ fn man_pages_and_completions_are_written() {
         "flexmig-explain.1",
         "flexmig-leaves.1",
         "flexmig-probe.1",
+        "flexmig-simulate.1",
         "flexmig-status.1",
         "flexmig.1",
         "flexmig.bash",
