@@ -216,7 +216,7 @@ fn matching(setup: &Setup, jobs: &[Job]) -> Vec<Layout> {
     layouts
 }
 
-/// The one of the layouts with which jobs are done first, in simulation.
+/// The one of the layouts with the least makespan times mean JCT, in simulation.
 fn best(setup: &Setup, jobs: &[Job], layouts: Vec<Layout>) -> Option<Layout> {
     struct Nothing;
     impl Observer for Nothing {}
@@ -228,8 +228,8 @@ fn best(setup: &Setup, jobs: &[Job], layouts: Vec<Layout>) -> Option<Layout> {
             ..setup.clone()
         };
         let metrics = run(&tried, jobs.iter().copied(), &mut Nothing);
-        // Long jobs at the end make makespans equal: what all wait for counts too.
-        let key = (metrics.unplaced, (metrics.makespan + metrics.mean_jct) as u64);
+        // One long job at the end can make makespans equal, or decide them alone: both count alike.
+        let key = (metrics.unplaced, (metrics.makespan * metrics.mean_jct) as u64);
         if best.as_ref().is_none_or(|best| key < best.0) {
             best = Some((key, layout));
         }
