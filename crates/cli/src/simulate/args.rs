@@ -83,7 +83,7 @@ pub struct Simulate {
     /// What one-to-one policies do with jobs larger than any instance: shrink or reject
     #[arg(long, value_name = "WHAT", default_value = "shrink", value_parser = oversize)]
     pub oversize: Oversize,
-    /// Jobs from the head of the queue that the scheduler looks at
+    /// Jobs from the head of the queue that the scheduler looks at [default: 100 with easy, 500 with slurm]
     #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub depth: Option<u32>,
     /// A model of performance, see --print-model
