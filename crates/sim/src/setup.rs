@@ -148,6 +148,9 @@ pub struct SlurmParameters {
     pub default_queue_depth: usize,
     /// Between two passes of the main scheduler.
     pub batch_sched_delay: Time,
+    /// From a submission, or a start, to when a scheduler can look again: both look at the clock once
+    /// a second, so 0.5 s on average. Small beside jobs of hours; 0 unless said.
+    pub latency: Time,
     /// Between two looks of the re-planner (`[select] refresh` of flexmig.toml), in policy `flex`;
     /// 0: never.
     pub replan_interval: Time,
@@ -162,6 +165,7 @@ impl Default for SlurmParameters {
             bf_max_job_test: 500,
             default_queue_depth: 100,
             batch_sched_delay: 3 * SECOND,
+            latency: 0,
             replan_interval: 5 * SECOND,
         }
     }

@@ -47,7 +47,7 @@ impl Slurm {
                 Plan::Starts(nodes) => {
                     let choice = ground.queue[place].wait.choice;
                     ground.start(place, &(choice, nodes));
-                    self.backfill_due = true;
+                    self.wake_backfill(ground.now);
                     continue;
                 }
                 Plan::Waits(start, end, nodes) => {

@@ -2,8 +2,8 @@
 //! `_will_run_test()`, `_eval_nodes()`).
 //!
 //! - A job waits for one composition: the one that selection chose when it was submitted.
-//! - The main scheduler looks when a job was submitted or has ended, and stops at the first job that
-//!   cannot start, as all are in one partition.
+//! - The main scheduler looks at once when a job has ended, and every batch_sched_delay if one was
+//!   submitted; it stops at the first job that cannot start, as all are in one partition.
 //! - The backfill scheduler looks every bf_interval, if something has changed. For each job that
 //!   cannot start it reserves whole nodes, from a start that it knows to the precision of growing
 //!   windows of time, for its time limit in whole minutes, in steps of bf_resolution.
@@ -36,17 +36,15 @@ pub(crate) struct Slurm {
     main: Option<Time>,
     backfill: Option<Time>,
     replan: Option<Time>,
-    /// What each of them has not looked at yet.
-    main_due: bool,
-    backfill_due: bool,
-    replan_due: bool,
+    /// When each of them looks next, if there is something that it has not looked at yet.
+    main_at: Option<Time>,
+    backfill_at: Option<Time>,
+    replan_at: Option<Time>,
     /// Per node the planned starts of jobs, by place in the trace.
     plans: Vec<Vec<(usize, Time)>>,
     /// Per class and alternative and node when it fits, and the node's changes then.
     earliest: HashMap<(usize, usize), Vec<Known>>,
     moved: u64,
-    /// Time from which a call is wanted.
-    now: Time,
 }
 
 /// How often a node had changed, and when something fits on it then.
@@ -76,13 +74,12 @@ impl Slurm {
             main: None,
             backfill: None,
             replan: None,
-            main_due: false,
-            backfill_due: false,
-            replan_due: false,
+            main_at: None,
+            backfill_at: None,
+            replan_at: None,
             plans: Vec::new(),
             earliest: HashMap::new(),
             moved: 0,
-            now: 0,
         }
     }
 
@@ -97,7 +94,7 @@ impl Slurm {
             let fits = |node: usize| farm.fabric.fits(&farm.nodes[node], alternative);
             let Some(nodes) = pick(farm, wanted, &fits) else { break };
             ground.start(0, &(choice, nodes));
-            self.backfill_due = true;
+            self.wake_backfill(ground.now);
         }
     }
 
@@ -157,50 +154,62 @@ impl Slurm {
         known
     }
 
-    fn after(last: Option<Time>, interval: Time, now: Time) -> Time {
-        last.map_or(now, |last| last + interval).max(now)
+    /// The main scheduler has something to look at.
+    fn wake_main(&mut self, now: Time) {
+        let p = &self.parameters;
+        wake(&mut self.main_at, self.main, p.batch_sched_delay, now + p.latency);
     }
+
+    fn wake_backfill(&mut self, now: Time) {
+        let p = &self.parameters;
+        wake(&mut self.backfill_at, self.backfill, p.bf_interval, now + p.latency);
+    }
+
+    fn wake_replan(&mut self, now: Time) {
+        let interval = self.parameters.replan_interval;
+        if interval > 0 {
+            wake(&mut self.replan_at, self.replan, interval, now);
+        }
+    }
+}
+
+/// Sets when one of them looks next, if that is not known yet: not before `soon`.
+fn wake(at: &mut Option<Time>, last: Option<Time>, interval: Time, soon: Time) {
+    at.get_or_insert(last.map_or(soon, |last| (last + interval.max(1)).max(soon)));
 }
 
 impl<F: Fabric> Scheduler<F> for Slurm {
     fn pass(&mut self, ground: &mut Ground<F>, news: News) {
-        let (now, p) = (ground.now, self.parameters.clone());
-        self.now = now;
+        let now = ground.now;
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        if news.submitted {
+            self.wake_main(now);
+        }
         if news.submitted || news.ended {
-            (self.main_due, self.backfill_due, self.replan_due) = (true, true, true);
+            self.wake_backfill(now);
+            self.wake_replan(now);
         }
         self.choose(ground);
-        if self.main_due && Slurm::after(self.main, p.batch_sched_delay, now) <= now {
-            (self.main, self.main_due) = (Some(now), false);
+        let by_the_clock = due(self.main_at);
+        if by_the_clock {
+            (self.main, self.main_at) = (Some(now), None);
+        }
+        if by_the_clock || news.ended {
             self.main_pass(ground);
         }
-        if self.backfill_due && Slurm::after(self.backfill, p.bf_interval, now) <= now {
-            (self.backfill, self.backfill_due) = (Some(now), false);
+        if due(self.backfill_at) {
+            (self.backfill, self.backfill_at) = (Some(now), None);
             self.backfill_pass(ground);
-            self.replan_due = true;
+            self.wake_replan(now);
         }
-        if self.replan_due
-            && p.replan_interval > 0
-            && Slurm::after(self.replan, p.replan_interval, now) <= now
-        {
-            (self.replan, self.replan_due) = (Some(now), false);
+        if due(self.replan_at) {
+            (self.replan, self.replan_at) = (Some(now), None);
             self.replan_pass(ground);
         }
     }
 
     fn next(&self) -> Option<Time> {
-        let p = &self.parameters;
-        let due = |due: bool, last: Option<Time>, interval: Time| {
-            (due && interval > 0).then(|| Slurm::after(last, interval, self.now))
-        };
-        [
-            due(self.main_due, self.main, p.batch_sched_delay.max(1)),
-            due(self.backfill_due, self.backfill, p.bf_interval.max(1)),
-            due(self.replan_due, self.replan, p.replan_interval),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.main_at, self.backfill_at, self.replan_at].into_iter().flatten().min()
     }
 
     fn moved(&self) -> u64 {

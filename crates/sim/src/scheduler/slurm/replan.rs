@@ -64,8 +64,8 @@ impl Slurm {
                         wait.updated = Some(now);
                         wait.choice = choice;
                         wait.away = (choice != wait.first).then_some(wait.away.unwrap_or(now));
-                        self.backfill_due = true;
-                        self.main_due = true;
+                        self.wake_backfill(now);
+                        self.wake_main(now);
                     }
                     let alternative = &ground.classes[class].alternatives[choice];
                     ground.hold(nodes, alternative, &mut held);
@@ -78,7 +78,7 @@ impl Slurm {
                         wait.choice = wait.first;
                         (wait.updated, wait.away) = (Some(now), None);
                         wait.rests_until = now + REST * cycle;
-                        self.backfill_due = true;
+                        self.wake_backfill(now);
                     }
                 }
             }
