@@ -25,6 +25,8 @@ const BF_INTERVAL: Time = 10;
 const BF_RESOLUTION: Time = 60;
 const BATCH_SCHED_DELAY: Time = 3;
 const DEPTH: usize = 500;
+/// Slurm's schedulers look at the clock once a second.
+const LATENCY: Time = SECOND / 2;
 
 /// Seconds for which a job holds its leaves beyond its own time: until its script runs, and from
 /// its end until Slurm has noticed. Measured here: see `Measured` of the output.
@@ -148,6 +150,7 @@ pub fn setup(variant: Variant, replans: bool) -> Setup {
         bf_max_job_test: DEPTH,
         default_queue_depth: DEPTH,
         batch_sched_delay: BATCH_SCHED_DELAY * SECOND,
+        latency: LATENCY,
         replan_interval: if replans { REFRESH * SECOND } else { 0 },
         ..SlurmParameters::default()
     };
