@@ -3,9 +3,9 @@
 //! | module | part |
 //! |---|---|
 //! | [`args`] | the command line |
-//! | [`input`] | jobs of a trace or out of a seed |
+//! | `input` | jobs of a trace or out of a seed |
 //! | `work` | simulations side by side |
-//! | [`results`] | what is printed: JSON, the table, CSV |
+//! | `results` | what is printed: JSON, the table, CSV |
 //!
 //! The simulator itself and the report are flexmig-sim.
 
