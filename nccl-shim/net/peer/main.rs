@@ -98,6 +98,7 @@ fn main() {
     let number = |at: usize| words[at].parse::<usize>().unwrap();
     // SAFETY: a plain system call; a rank never outlives its test.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    publish(&Path::new(&words[5]).join(format!("up-{}", words[3])), &[]);
     let plugin = Plugin::load(Path::new(&words[1]), number(2) as u32);
     let before = holdings();
     let argument = words.get(7).map_or("", String::as_str);

@@ -27,6 +27,10 @@ fn round(run: &Run, victim: usize, delay: Duration, seed: u64) -> i32 {
     let script = |rank: usize| if rank == victim { "child" } else { "alone" };
     let mut ranks: Vec<Child> =
         (0..2).map(|rank| run.start(rank, "forever", &format!("{}{seed}", script(rank)))).collect();
+    // Before that, who kills the starter may not kill the rank.
+    while !run.starters.is_empty() && !run.folder.path().join("up-1").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     std::thread::sleep(delay);
     ranks[victim].kill().expect("killing a rank");
     let _ = ranks[victim].wait();
@@ -45,7 +49,10 @@ fn kill_rounds_with(count: u64, variables: &[(&'static str, &'static str)], star
     let mut met = 0;
     for number in 0..count {
         let mut run = Run::new(2, [11, 6, 8, 12][number as usize % 4]);
-        run.starters = vec![Vec::new(), starter.iter().map(|&word| word.to_owned()).collect()];
+        if !starter.is_empty() {
+            let words = starter.iter().map(|&word| word.to_owned()).collect();
+            run.starters = vec![Vec::new(), words];
+        }
         run.variables.extend_from_slice(variables);
         // From the middle of connecting to well into the traffic.
         let delay = Duration::from_micros(3_000 + number * 7_919 % 60_000);
