@@ -7,8 +7,7 @@ use std::ptr::NonNull;
 /// One page; cache lines and vector registers divide it.
 const ALIGNMENT: usize = 4096;
 
-/// Page-aligned zeroed bytes, in pages of their own: an untouched one would be the kernel's one page
-/// of zeroes, which always comes out of the cache.
+/// Page-aligned zeroed bytes.
 pub struct Buffer {
     start: NonNull<u8>,
     layout: Layout,
@@ -22,12 +21,10 @@ impl Buffer {
             .unwrap_or_else(|_| panic!("{bytes} bytes cannot be one allocation"));
         // SAFETY: the layout's size is not 0.
         let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        for page in (0..size).step_by(ALIGNMENT) {
-            // SAFETY: inside the allocation.
-            unsafe { start.add(page).write_volatile(0) };
+        match NonNull::new(start) {
+            Some(start) => Buffer { start, layout },
+            None => handle_alloc_error(layout),
         }
-        Buffer { start, layout }
     }
 
     /// Size in bytes, whole pages.
