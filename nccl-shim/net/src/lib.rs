@@ -3,12 +3,13 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`abi`] | the C interface, one file per version, behind the panic [`fence`] |
+//! | [`abi`] | the C interface, one small file per version, behind the panic [`fence`] |
 //! | [`env_plugin`] | NCCL's env plugin |
 //! | [`endpoint`], [`handle`] | listening, accepting, connecting |
 //! | [`comm`], [`request`] | connections and requests, as NCCL sees them |
 //! | [`ring`], [`shm`], [`shm_link`], [`shm_connect`] | within a host: a ring in a sealed memfd |
 //! | [`single_copy`], [`grant`], [`path`] | one copy instead of two, and which messages take it |
+//! | [`polled`] | which messages the GPU reads while they arrive |
 //! | [`tcp`], [`tcp_connect`], [`interface`], [`forked`] | between hosts: a bundle of sockets |
 //! | [`peer`] | is the other process alive |
 //! | [`copy`], [`sys`], [`sync`] | copy loops, system calls, atomics |
