@@ -34,6 +34,8 @@
 
 pub mod bus_id;
 #[cfg(feature = "std")]
+mod few;
+#[cfg(feature = "std")]
 pub mod hostlist;
 #[cfg(feature = "config")]
 pub mod index_file;

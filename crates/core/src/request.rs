@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::few::Few;
 use crate::profile::{Profile, number, without_suffix};
 pub use crate::slurm_conf::GRES_NAME as NAME;
 use crate::slurm_conf::parse_count;
@@ -37,7 +38,7 @@ impl Notation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The entries in their order; empty ones are left out.
-    pub entries: Vec<Entry<'a>>,
+    entries: Few<Entry<'a>>,
 }
 
 /// One entry of a request string.
@@ -115,7 +116,7 @@ impl<'a> Request<'a> {
     /// The same with GPUs of a MIG type (`gpu:a100_3g.20gb:1`, `gpu:3g.20gb:1`) taken for leaves.
     /// Entries for other GPUs stay what they are.
     pub fn translated(mut self) -> Request<'a> {
-        for entry in &mut self.entries {
+        for entry in self.entries.iter_mut() {
             if let Entry::Gres(text) | Entry::Other(text) = *entry
                 && let Some(rest) = gpu(text)
                 && let Ok(term) = parse_term(text, rest)
@@ -144,7 +145,7 @@ impl<'a> Request<'a> {
     /// it: `flexmig:3g:1,gpu:3g.20gb:1`.
     pub(crate) fn push_typed(&self, text: &mut String) {
         let mut first = true;
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             let (name, term) = match entry {
                 Entry::Flexmig(term) => (NAME, term),
                 Entry::Gpu(term) => (GPU, term),
@@ -162,7 +163,7 @@ impl<'a> Request<'a> {
     /// The string in the notation of a release; counts are always written.
     pub fn write(&self, notation: Notation) -> String {
         let mut text = String::with_capacity(40 * self.entries.len());
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             match entry {
                 Entry::Flexmig(term) | Entry::Gpu(term) => {
                     push_leaves(&mut text, notation, term.kind, term.count);
@@ -181,7 +182,7 @@ impl<'a> Request<'a> {
         mut leaves: impl ExactSizeIterator<Item = (Option<&'k str>, u64)>,
     ) -> String {
         let mut text = String::with_capacity(40 * (self.entries.len() + leaves.len()));
-        for entry in &self.entries {
+        for entry in self.entries.iter() {
             match entry {
                 Entry::Flexmig(_) | Entry::Gpu(_) => {
                     for (kind, count) in leaves.by_ref() {

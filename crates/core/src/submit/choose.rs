@@ -7,6 +7,7 @@ use super::limits::{self, Demand, Problem};
 use super::rejection::Rejection;
 use super::site::{Class, Scope};
 use super::{Asked, Dialect, Field, Job, Site, features};
+use crate::few::Few;
 use crate::request::{Term, Want};
 use crate::select::{self, Candidate, How, Need, NoFit, Part, Parts, Rules, Selection};
 
@@ -16,7 +17,7 @@ pub(super) struct Case<'a> {
     pub slurm: &'a Dialect<'a>,
     pub scope: &'a Scope<'a>,
     pub asked: &'a Asked<'a>,
-    pub terms: Vec<Term<'a>>,
+    pub terms: Few<Term<'a>>,
     pub job: &'a Job<'a>,
     pub nodes: Nodes,
     /// Tasks with leaves of their own; `None` if leaves are counted per node.
@@ -255,7 +256,7 @@ fn named<'a>(site: &'a Site, job: &Job) -> Vec<&'a Class> {
 
 /// The entries for leaves. No cluster has so many leaves that the bound would matter; below it
 /// counts times slices do not overflow.
-fn terms<'a>(asked: &Asked<'a>) -> Vec<Term<'a>> {
+fn terms<'a>(asked: &Asked<'a>) -> Few<Term<'a>> {
     let bounded = |term: Term<'a>| Term { count: term.count.min(u64::MAX >> 8), ..term };
     asked.request.terms().map(bounded).collect()
 }

@@ -151,7 +151,7 @@ fn fewer_tasks<'a>(case: &Case<'a>, best: &Candidate<'a>, tasks: u64, per_job: u
 /// What to type where the leaves have several types: from the last entry to the first each count
 /// is lowered until nodes hold it.
 fn fewer_of_several(case: &Case) -> String {
-    let mut terms = case.terms.clone();
+    let mut terms = case.terms.to_vec();
     let fits = |terms: &[Term]| case.can_be_served(terms);
     while let Some(last) = terms.pop() {
         let with = |count| {

@@ -175,7 +175,8 @@ pub(super) fn problem(
 fn may_not_span(site: &Site, scope: &Scope, job: &Job) -> Option<Who> {
     if let Some(allowed) = &site.span.partitions {
         let known = |name: &str| allowed.iter().any(|a| a == name);
-        if scope.names().next().is_none() || !scope.names().all(known) {
+        let mut names = scope.names().peekable();
+        if names.peek().is_none() || !names.all(known) {
             return Some(Who::Partitions);
         }
     }
