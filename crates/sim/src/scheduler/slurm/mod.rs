@@ -110,7 +110,7 @@ impl Slurm {
             let mut choice = 0;
             if class.alternatives.len() > 1 {
                 if stays {
-                    ground.farm.hint = waits(&ground.queue, place, ground.classes);
+                    ground.farm.hint = waits(ground.queue, place, ground.classes);
                 }
                 let until = ground.now + minutes(waiting.job.limit);
                 let open = |node: usize, _: &Alternative| self.open(node, None, until);
@@ -181,7 +181,18 @@ fn wake(at: &mut Option<Time>, last: Option<Time>, interval: Time, soon: Time) {
 impl<F: Fabric> Scheduler<F> for Slurm {
     fn pass(&mut self, ground: &mut Ground<F>, news: News) {
         let now = ground.now;
-        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        // What was due while nothing waited has been: they look at an empty queue too.
+        let looks = [
+            (&mut self.main, &mut self.main_at),
+            (&mut self.backfill, &mut self.backfill_at),
+            (&mut self.replan, &mut self.replan_at),
+        ];
+        for (last, at) in looks {
+            if at.is_some_and(|at| at < now) {
+                *last = at.take();
+            }
+        }
+        let due = |at: Option<Time>| at == Some(now);
         if news.submitted {
             self.wake_main(now);
         }
