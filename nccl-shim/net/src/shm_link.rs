@@ -15,7 +15,7 @@ use crate::sys;
 /// both ends work at it at the same time.
 fn piece(len: usize) -> usize {
     let most = if len >= STREAMING { 128 << 10 } else { 32 << 10 };
-    (len / 8).clamp(4 << 10, most)
+    (len / 4).clamp(4 << 10, most)
 }
 /// Messages from this size on leave the ring past the cache.
 const STREAMING: usize = 8 << 20;
