@@ -18,10 +18,10 @@ mod bits;
 mod replan;
 mod space;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
-use super::{Ground, News, Scheduler, Waiting};
-use crate::class::{Alternative, Class};
+use super::{Ground, News, Scheduler};
+use crate::class::Alternative;
 use crate::fabric::{Fabric, Hint, Leaf};
 use crate::farm::Farm;
 use crate::{SECOND, SlurmParameters, Time};
@@ -102,28 +102,32 @@ impl Slurm {
     /// they keep it, so that selection looks at who waits for what.
     fn choose<F: Fabric>(&mut self, ground: &mut Ground<F>) {
         let new = ground.queue.iter().rev().take_while(|waiting| !waiting.wait.chosen).count();
+        let first = ground.queue.len() - new;
         let stays = self.parameters.replan_interval == 0;
+        let mut waits = if stays { waits(ground, first) } else { Hint::default() };
         let mut held: Vec<(u32, Vec<Leaf>)> = Vec::new();
-        for place in ground.queue.len() - new..ground.queue.len() {
+        for place in first..ground.queue.len() {
             let waiting = &ground.queue[place];
             let class = &ground.classes[waiting.class];
+            let until = ground.now + minutes(waiting.job.limit);
+            let open = |node: usize, _: &Alternative| self.open(node, None, until);
             let mut choice = 0;
             if class.alternatives.len() > 1 {
                 if stays {
-                    ground.farm.hint = waits(ground.queue, place, ground.classes);
-                }
-                let until = ground.now + minutes(waiting.job.limit);
-                let open = |node: usize, _: &Alternative| self.open(node, None, until);
-                choice = if stays {
-                    ground.chooser.settle(ground.farm, class, &open)
+                    ground.farm.hint = waits;
+                    choice = ground.chooser.settle(ground.farm, class, &open);
                 } else {
-                    ground.choose(waiting.class, &open).map_or(0, |(choice, _)| choice)
-                };
+                    let found = ground.choose(waiting.class, &open);
+                    choice = found.map_or(0, |(choice, _)| choice);
+                }
             }
             let alternative = &class.alternatives[choice];
             if place + 1 < ground.queue.len() {
-                let nodes = ground.farm.nodes_for(class, alternative, &|_| true);
-                ground.hold(nodes.unwrap_or_default(), alternative, &mut held);
+                let admits = |node: usize| open(node, alternative);
+                match ground.farm.nodes_for(class, alternative, &admits) {
+                    Some(nodes) => ground.hold(nodes, alternative, &mut held),
+                    None => add(&mut waits, alternative),
+                }
             }
             let wait = &mut ground.queue[place].wait;
             (wait.choice, wait.first, wait.chosen) = (choice, choice, true);
@@ -229,14 +233,18 @@ impl<F: Fabric> Scheduler<F> for Slurm {
 }
 
 /// Leaves that the first jobs of the queue, so many, wait for, by shape.
-fn waits(queue: &VecDeque<Waiting>, jobs: usize, classes: &[Class]) -> Hint {
+fn waits<F: Fabric>(ground: &Ground<F>, jobs: usize) -> Hint {
     let mut hint = Hint::default();
-    for waiting in queue.iter().take(jobs) {
-        for part in &classes[waiting.class].alternatives[waiting.wait.choice].parts {
-            hint[usize::from(part.shape) % hint.len()] += u32::from(part.count);
-        }
+    for waiting in ground.queue.iter().take(jobs) {
+        add(&mut hint, &ground.classes[waiting.class].alternatives[waiting.wait.choice]);
     }
     hint
+}
+
+fn add(hint: &mut Hint, alternative: &Alternative) {
+    for part in &alternative.parts {
+        hint[usize::from(part.shape) % hint.len()] += u32::from(part.count);
+    }
 }
 
 /// A time limit as Slurm has it: whole minutes.
