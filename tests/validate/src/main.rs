@@ -86,8 +86,8 @@ fn run(short: bool, again: bool) -> Result<(), String> {
     let mut compared = Vec::new();
     println!("{}", record::HEADER);
     for (case, replay) in cases.iter().zip(&replays) {
-        let predicted =
-            predict::predict(&plan::jobs(case.seed, &size), case.variant, replay.replans);
+        let jobs = plan::jobs(case.seed, &size);
+        let predicted = predict::predict(&jobs, case.variant, replay);
         let comparison = Comparison::of(&replay.jobs, &predicted);
         record::print(case, replay, &comparison);
         record::side_by_side(&dir, case, replay, &predicted)?;

@@ -49,7 +49,7 @@ pub struct Replay {
     pub launch: f64,
     /// Seconds for which a job holds its leaves beyond its own time, the mean.
     pub overhead: f64,
-    /// Seconds from the time when a job was to be submitted to its first chance, the longest.
+    /// Seconds by which a job was submitted late, the longest: what else the machine did.
     pub late: f64,
 }
 
@@ -162,7 +162,7 @@ fn account(cluster: &Cluster, jobs: &[Job], start: f64) -> Replay {
         overhead.push(time("EndTime") - time("StartTime") - slept);
         assert!(end - begin >= slept - 0.1, "a job slept {} s, not {slept}", end - begin);
         ran.push(Ran {
-            submit,
+            submit: time("SubmitTime"),
             start: time("StartTime"),
             end: time("EndTime"),
             node: node.map_or(usize::MAX, |node| node - 1),
