@@ -33,8 +33,14 @@ while read -r place at request minutes seconds; do
     if ((left > 0)); then
         read -rt "$((left / 1000000)).$(printf %06d $((left % 1000000)))" -u "$pause"
     fi
-    sbatch -Q -J "$place" -t "$minutes" -o /dev/null --gres="$request" job.sh "$place" "$seconds" \
-        >>said 2>&1 </dev/null || echo "rejected: $request" >>said
+    # A busy machine may keep sbatch waiting until it gives up, perhaps after it was heard.
+    for try in 1 2 3 4 5 6 7 8 9 rejected; do
+        sbatch -Q -J "$place" -t "$minutes" -o /dev/null --gres="$request" \
+            job.sh "$place" "$seconds" >>said 2>&1 </dev/null && break
+        echo "$try: $request" >>said
+        read -rt 1 -u "$pause"
+        [ -z "$(squeue -h -n "$place")" ] || break
+    done
 done <plan
 "#;
 
