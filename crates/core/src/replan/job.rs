@@ -79,8 +79,10 @@ impl Shape {
         }
     }
 
-    /// As a decision about the job's first request would make it. Only what we filled in changes.
-    pub fn decided(job: &JobView, note: &Note, decision: &Decision) -> Option<Shape> {
+    /// As a decision about the job's first request would make it. Only what we filled in changes;
+    /// with `limits` neither the job's CPUs nor its memory: the CPUs per node are enough for the
+    /// tasks, and what needs more memory is out.
+    pub fn decided(job: &JobView, note: &Note, decision: &Decision, limits: bool) -> Option<Shape> {
         let mut shape = Shape::of(job);
         shape.tres_per_node = decision.tres_per_node.clone()?;
         if note.fill.cpus {
@@ -94,11 +96,19 @@ impl Shape {
         if note.fill.tasks || note.fill.cpus {
             let cpus = u32::from(shape.cpus_per_task.unwrap_or(1).max(1));
             let tasks = shape.num_tasks.unwrap_or(1).max(1);
-            shape.min_cpus = Some(tasks.saturating_mul(cpus));
+            if !limits {
+                shape.min_cpus = Some(tasks.saturating_mul(cpus));
+            }
             shape.pn_min_cpus = Some(pn_min_cpus(job, &shape));
         }
         if note.fill.memory {
-            shape.memory = decision.memory.or(shape.memory);
+            let memory = decision.memory.or(shape.memory);
+            if limits && memory > shape.memory {
+                return None;
+            }
+            if !limits {
+                shape.memory = memory;
+            }
         }
         Some(shape)
     }

@@ -11,6 +11,7 @@
 //! | waits for resources only; no het job, reservation, dependency, hold, begin time, limit | `job` |
 //! | of an array the next tasks only, as many as may run | here |
 //! | one update per job and backfill cycle, [`MOST`] per round; back after two cycles, then rest | `history` |
+//! | back at once from leaves that brought it to a limit | here |
 //! | never more leaves than at first where gres/flexmig is accounted, unless policy says so | here |
 //! | no two jobs onto the same leaves | `nodes`, `Nodes::give` |
 //!
@@ -43,8 +44,12 @@ pub const MOST: usize = 20;
 const JOBS: usize = 1000;
 /// Tasks of one array that a round looks at.
 const TASKS: usize = MOST;
-/// `bf_interval` where slurm.conf does not say.
+/// `bf_interval` where slurm.conf does not say, and Slurm's own bound of it.
 const BF_INTERVAL: u64 = 30;
+const LONGEST_INTERVAL: u64 = 10_800;
+/// The largest number of a job that is not in a federation: those have their origin's number in the
+/// bits above.
+const LAST_LOCAL_JOB: u32 = (1 << 26) - 1;
 /// How many cycles a plan of the backfill scheduler counts that is not in the view: it is wiped at
 /// the start of every cycle, job by job, and locks are yielded meanwhile.
 const PLANS_COUNT: u64 = 2;
@@ -60,6 +65,10 @@ pub struct Settings {
     pub more_leaves: bool,
     /// When a profile that was named is composed of others.
     pub compose: Compose,
+    /// Slurm enforces limits of associations and QOS. Our updates are an admin's, and CPUs or
+    /// memory that an admin sets are not held against limits any more (`limit_set` in
+    /// `_update_job`): so moves leave both numbers alone.
+    pub limits: bool,
 }
 
 impl Settings {
@@ -71,7 +80,13 @@ impl Settings {
             .filter_map(|word| word.split_once('='))
             .find(|(key, _)| key.eq_ignore_ascii_case("bf_interval"))
             .and_then(|(_, value)| value.parse::<u64>().ok())
-            .filter(|&seconds| seconds > 0);
+            .filter(|&seconds| seconds > 0)
+            .map(|seconds| seconds.min(LONGEST_INTERVAL));
+        let limits = words("AccountingStorageEnforce").any(|word| {
+            let named = ["limits", "safe", "all"].iter().any(|l| word.eq_ignore_ascii_case(l));
+            // The old form is a number, of which 1 means associations only.
+            named || word.parse::<u32>().is_ok_and(|number| number > 1)
+        });
         let accounted = words("AccountingStorageTRES").any(|word| {
             word.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("gres/flexmig"))
         });
@@ -80,6 +95,7 @@ impl Settings {
             cycle: interval.unwrap_or(BF_INTERVAL).max(select.refresh.into()),
             more_leaves: !accounted || select.replan_more_leaves,
             compose: select.compose,
+            limits,
         }
     }
 }
@@ -208,7 +224,9 @@ fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
     }
     let pending = jobs.iter().filter(|job| job.state == JobState::Pending);
     let mut order: Vec<&JobView> =
-        pending.filter(|job| job.waits_for_resources(now)).collect();
+        pending.filter(|job| job.waits_for_resources(now) || moved_into_a_limit(job)).collect();
+    // An update of a job that belongs to another cluster would go there.
+    order.retain(|job| job.job_id <= LAST_LOCAL_JOB);
     order.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.job_id));
     let mut queue = Vec::new();
     for job in order {
@@ -230,6 +248,13 @@ fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
         }
     }
     queue
+}
+
+/// Whether a job that was moved waits for a limit, which its new leaves may have brought it to.
+fn moved_into_a_limit(job: &JobView) -> bool {
+    ["Assoc", "QOS", "Max"].iter().any(|start| job.reason.starts_with(start))
+        && job.priority > 0
+        && Note::find(&job.admin_comment).is_some_and(|note| note.why == MOVED)
 }
 
 /// What comes of looking at a job.
@@ -261,6 +286,11 @@ impl Context<'_> {
         let movable = note.as_ref().filter(|_| may_change);
         if let Some(note) = &note {
             self.recognise(job, name, note);
+        }
+        if !job.waits_for_resources(now) {
+            let back = movable.zip(self.history.first(name));
+            let back = back.and_then(|(note, first)| update(waiting, note, first, BACK));
+            return back.map_or(Found::Waits, Found::Moves);
         }
         if let Some(note) = movable
             && let Some(first) = self.history.due_back(name, now, self.settings)
@@ -321,7 +351,8 @@ impl Context<'_> {
         let Some(request) = job::first_request(job, note) else { return Vec::new() };
         let first = job::first_job(job, note, &request);
         let decisions = submit::decide_each(self.site, slurm, &first).unwrap_or_default();
-        decisions.iter().filter_map(|decision| Shape::decided(job, note, decision)).collect()
+        let shape = |decision| Shape::decided(job, note, decision, self.settings.limits);
+        decisions.iter().filter_map(shape).collect()
     }
 }
 

@@ -117,7 +117,11 @@ impl<'v> Nodes<'v> {
         let features = plain_features(&job.features)?;
         let list = |text: &str| -> Option<Vec<usize>> {
             let names = hostlist::expand(text).ok()?;
-            Some(names.iter().filter_map(|name| self.by_name.get(name.as_str()).copied()).collect())
+            let mut places: Vec<usize> =
+                names.iter().filter_map(|name| self.by_name.get(name.as_str()).copied()).collect();
+            // They are looked up for every node, and may be all of them.
+            places.sort_unstable();
+            Some(places)
         };
         let everywhere =
             job.req_nodes.is_empty() && job.exc_nodes.is_empty() && features.is_empty();
@@ -132,8 +136,8 @@ impl<'v> Nodes<'v> {
             }
             let fits = |place: &&usize| {
                 let node = &self.view.nodes[**place];
-                required.as_ref().is_none_or(|names| names.contains(place))
-                    && !excluded.contains(place)
+                required.as_ref().is_none_or(|names| names.binary_search(place).is_ok())
+                    && excluded.binary_search(place).is_err()
                     && features.iter().all(|&f| node.features.iter().any(|known| known == f))
             };
             partitions.push(all.iter().filter(fits).copied().collect::<Cow<[usize]>>());

@@ -16,7 +16,7 @@ fn dialect() -> Dialect<'static> {
 }
 
 fn settings() -> Settings {
-    Settings { on: true, cycle: 30, more_leaves: true, compose: Compose::Missing }
+    Settings { on: true, cycle: 30, more_leaves: true, compose: Compose::Missing, limits: false }
 }
 
 /// A node with `(type, configured, used)`.
@@ -132,6 +132,81 @@ fn what_we_filled_in_changes_with_the_leaves() {
     assert_eq!((update.cpus_per_task, update.min_cpus), (None, Some(6)));
     assert_eq!((update.pn_min_cpus, update.memory), (Some(6), Some(3000)));
     assert!(update.note.fill.tasks && update.note.fill.memory && !update.note.fill.cpus);
+}
+
+#[test]
+fn where_limits_are_enforced_cpus_and_memory_stay() {
+    let limits = Settings { limits: true, ..settings() };
+    let filled = |fill: &str| {
+        let mut waiting = job(1, "3g:1", "3g.40gb:1");
+        waiting.admin_comment =
+            format!("[flexmig:v1 req=3g:1 got=3g.40gb:1 fill={fill} why=queue]");
+        waiting.ntasks_per_node = Some(1);
+        waiting.memory_per_node = Some(1000);
+        let view = view(vec![busy()], vec![waiting]);
+        let mut policy = Policy::default();
+        policy.submit.memory_per_leaf = Some(1000);
+        let site = Site::of_view(&policy, &view);
+        Planner::default().plan(&view, &site, &dialect(), &limits)
+    };
+    let updates = filled("t");
+    assert_eq!((updates[0].num_tasks, updates[0].ntasks_per_node), (Some(3), Some(3)));
+    assert_eq!((updates[0].pn_min_cpus, updates[0].min_cpus), (Some(3), None));
+    assert_eq!(updates[0].memory, None);
+    assert_eq!(filled("tm"), [], "three leaves would need more memory");
+    let enforced = |text: &str| {
+        let conf = SlurmConf::parse("slurm.conf", text.as_bytes(), &mut |_| Err("none".into()));
+        Settings::new(&Policy::default(), Some(&conf)).limits
+    };
+    assert!(enforced("AccountingStorageEnforce=associations,Limits\n"));
+    assert!(
+        enforced("AccountingStorageEnforce=safe\n") && enforced("AccountingStorageEnforce=2\n")
+    );
+    assert!(!enforced("AccountingStorageEnforce=associations\n") && !enforced("\n"));
+}
+
+#[test]
+fn a_job_that_moved_into_a_limit_goes_back() {
+    let mut planner = Planner::default();
+    let mut now = view(vec![busy()], vec![job(1, "3g:1", "3g.40gb:1")]);
+    let moved = plan_with(&mut planner, &now, &settings()).remove(0);
+    planner.made(&moved, NOW, &settings());
+    let waiting = &mut now.jobs.as_mut().unwrap()[0];
+    waiting.tres_per_node.clone_from(&moved.tres_per_node);
+    waiting.admin_comment = moved.note.put_into(&waiting.admin_comment);
+    waiting.reason = "QOSGrpGRES".into();
+    now.taken_at += 29;
+    assert_eq!(plan_with(&mut planner, &now, &settings()), [], "one update per cycle");
+    now.taken_at += 1;
+    let back = plan_with(&mut planner, &now, &settings()).remove(0);
+    assert!(back.back && back.tres_per_node == "gres/flexmig:3g.40gb:1");
+    // Another process does not know the first choice, but works it out.
+    assert_eq!(plan_with(&mut Planner::default(), &now, &settings()).len(), 1);
+    // A limit that was there before is nobody's fault.
+    let waiting = &mut now.jobs.as_mut().unwrap()[0];
+    waiting.admin_comment = back.note.put_into(&waiting.admin_comment);
+    assert_eq!(plan_with(&mut planner, &now, &settings()), []);
+}
+
+#[test]
+fn jobs_of_a_federation_are_left_alone() {
+    let own = (1 << 26) - 1;
+    assert_eq!(
+        plan(&view(vec![busy()], vec![JobView { job_id: own, ..job(1, "3g:1", "3g.40gb:1") }]))
+            .len(),
+        1
+    );
+    assert_eq!(
+        plan(&view(vec![busy()], vec![JobView { job_id: own + 1, ..job(1, "3g:1", "3g.40gb:1") }])),
+        []
+    );
+}
+
+#[test]
+fn an_endless_backfill_interval_is_bounded() {
+    let text = "SchedulerParameters=bf_interval=18446744073709551615\n";
+    let conf = SlurmConf::parse("slurm.conf", text.as_bytes(), &mut |_| Err("none".into()));
+    assert_eq!(Settings::new(&Policy::default(), Some(&conf)).cycle, LONGEST_INTERVAL);
 }
 
 #[test]
