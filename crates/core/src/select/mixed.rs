@@ -1,7 +1,7 @@
 //! Slices of several profiles: the leaves of one node that come closest to what is asked.
 
-/// Most slices that are looked for on one node; no node has as many.
-const MOST_SLICES: u64 = 1024;
+/// Most slices that are looked for on one node; no node has as many. slurmctld waits for the answer.
+const MOST_SLICES: u64 = 256;
 
 /// The leaves of a node that make at least so many slices: with the least above it, then the fewest
 /// leaves, then large ones. `sizes` are (type, slices of a leaf), large ones first, `node` the leaves
@@ -14,7 +14,9 @@ pub(super) fn closest(
     node: &[u64],
 ) -> Option<Vec<(usize, u64)>> {
     let largest = sizes.iter().map(|(_, each)| *each).max()?;
-    if slices > MOST_SLICES {
+    let there = |place: usize| node.get(place).copied().unwrap_or(0);
+    let all = sizes.iter().map(|&(place, each)| there(place).saturating_mul(each));
+    if slices > MOST_SLICES || all.fold(0, u64::saturating_add) < slices {
         return None;
     }
     let top = usize::try_from(slices + largest).ok()?;
@@ -23,7 +25,7 @@ pub(super) fn closest(
     fewest[0] = Some(0);
     let mut taken: Vec<Vec<u64>> = Vec::with_capacity(sizes.len());
     for &(place, each) in sizes {
-        let there = node.get(place).copied().unwrap_or(0);
+        let there = there(place);
         let step = usize::try_from(each).ok()?;
         let mut with = fewest.clone();
         let mut counts = vec![0; top];

@@ -343,6 +343,10 @@ pub fn decide_change(
     Ok(Some(decision))
 }
 
+/// Most entries for leaves in a request. Each is weighed with all others while slurmctld waits; no
+/// cluster has as many types.
+const MOST_TERMS: usize = 16;
+
 /// Finds the field that asks for leaves, and rejects what no release of Slurm can do with them.
 fn asked<'a>(
     site: &Site,
@@ -361,8 +365,11 @@ fn asked<'a>(
         if gpus {
             request = request.translated();
         }
-        let asks = request.terms().next().is_some();
-        Ok(asks.then_some(Asked { field, request, change }))
+        let terms = request.terms().count();
+        if terms > MOST_TERMS {
+            return Err(Rejection::too_many_terms(option(field, change), terms, MOST_TERMS));
+        }
+        Ok((terms > 0).then_some(Asked { field, request, change }))
     };
     for (field, text) in [(Field::Job, job.tres_per_job), (Field::Socket, job.tres_per_socket)] {
         if let Some(asked) = read(field, text)? {

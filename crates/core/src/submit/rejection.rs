@@ -96,6 +96,11 @@ impl Rejection {
         invalid(format_args!("{option}{text}"), why, instead)
     }
 
+    pub(super) fn too_many_terms(option: &str, terms: usize, most: usize) -> Rejection {
+        let why = format!("{terms} entries for leaves, and {most} are the most");
+        invalid(format_args!("{option}..."), why, "type each profile once, as flexmig:PROFILE:N")
+    }
+
     pub(super) fn per_job(asked: &Asked) -> Rejection {
         let unit = if asked.field == Field::Socket { "socket" } else { "job" };
         let terms: Vec<String> =

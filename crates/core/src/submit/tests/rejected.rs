@@ -32,6 +32,17 @@ fn requests_that_cannot_be_read() {
 }
 
 #[test]
+fn more_entries_than_any_job_needs() {
+    let site = site(CLUSTER, "");
+    assert_eq!(
+        told(&site, &gres(&vec!["flexmig:1g:9P"; 17].join(","))),
+        "--gres=...: 17 entries for leaves, and 16 are the most: \
+         type each profile once, as flexmig:PROFILE:N"
+    );
+    assert!(accepted(&site, &gres(&["flexmig:1g:1"; 3].join(","))).tres_per_node.is_some());
+}
+
+#[test]
 fn types_that_are_not_there() {
     let site = site(CLUSTER, "");
     assert_eq!(
