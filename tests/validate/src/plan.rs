@@ -156,3 +156,37 @@ pub fn setup(variant: Variant, replans: bool) -> Setup {
     };
     setup
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_and_limits_are_as_the_validation_says() {
+        let jobs = jobs(7, &Size { jobs: 400, load: 1.6 });
+        assert_eq!(jobs.len(), 400);
+        assert!(jobs.is_sorted_by_key(|job| job.submit));
+        for job in jobs {
+            assert!((60..=300).contains(&(job.run / SECOND)), "{job:?}");
+            assert!((2..=6).contains(&(job.limit / 60 / SECOND)), "{job:?}");
+            assert!(job.limit >= job.run + SPARE * SECOND && job.limit % (60 * SECOND) == 0);
+            assert!((1..=4).contains(&job.slices) && job.submit % SECOND == 0, "{job:?}");
+        }
+    }
+
+    #[test]
+    fn both_sides_ask_for_the_same() {
+        let asks = |variant: Variant| [1, 2, 3, 4].map(|slices| variant.asks(slices));
+        assert_eq!(asks(Variant::Flexmig), [1, 2, 3, 4].map(|n| format!("flexmig:{n}g:1")));
+        let exact = ["1g.10gb", "2g.20gb", "3g.40gb", "4g.40gb"];
+        assert_eq!(asks(Variant::Exact), exact.map(|name| format!("flexmig:{name}:1")));
+        // What the simulator gives to one-to-one policies are the same leaves.
+        let outcome = flexmig_sim::simulate(
+            &setup(Variant::Exact, false),
+            &[1, 2, 3, 4].map(|slices| Job::new(slices, 0, SECOND, slices as u8)),
+        );
+        let mut slices: Vec<u8> = outcome.spans.iter().map(|span| span.slices).collect();
+        slices.sort_unstable();
+        assert_eq!(slices, [1, 2, 3, 4]);
+    }
+}
