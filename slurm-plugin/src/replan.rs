@@ -6,7 +6,8 @@
 //! process that gets it decides: its own token is taken out again and the update passes as it is,
 //! another process's is refused. And before its first update a process sends a probe, an update that
 //! `job_modify` always refuses: whoever sees its own probe arrive is the primary. A probe changes
-//! nothing.
+//! nothing. Where nobody refuses it, as the primary runs without this plugin, it leaves its words in
+//! front of the job's comment, and no job is changed.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::OnceLock;
@@ -38,8 +39,8 @@ fn token() -> &'static str {
 /// What `job_modify` does about an update of ours; `None`: it is none. No lock, no wait.
 pub fn modified(job: &mut JobDesc<'_>) -> Option<i32> {
     let comment = job.admin_comment()?;
-    if let Some(probe) = comment.strip_prefix(PROBE) {
-        if !seen(probe.trim_end_matches(']')) {
+    if let Some((probe, _)) = split_probe(&comment) {
+        if !seen(probe) {
             log::debug("re-planning: the probe of a controller that stands by is refused");
         }
         return Some(ESLURM_ACCESS_DENIED);
@@ -52,6 +53,20 @@ pub fn modified(job: &mut JobDesc<'_>) -> Option<i32> {
     let plain = Note { token: None, ..note }.put_into(&comment);
     job.set_admin_comment(Some(&plain));
     Some(SLURM_SUCCESS)
+}
+
+/// The token of a probe at the start of a comment, and what stands behind it.
+fn split_probe(comment: &str) -> Option<(&str, &str)> {
+    let (token, rest) = comment.strip_prefix(PROBE)?.split_once(']')?;
+    Some((token, rest.strip_prefix(' ').unwrap_or(rest)))
+}
+
+/// A job's comment without a probe that nobody refused.
+fn own(mut comment: &str) -> &str {
+    while let Some((_, rest)) = split_probe(comment) {
+        comment = rest;
+    }
+    comment
 }
 
 /// Whether it is our token, which is remembered.
@@ -73,6 +88,8 @@ pub struct Replanner {
     asked: Option<Instant>,
     /// It was said that this release cannot.
     told: bool,
+    /// It was said that the primary runs without us.
+    unheard: bool,
 }
 
 impl Replanner {
@@ -108,7 +125,7 @@ impl Replanner {
 
     /// Whether this process is the primary controller.
     fn probe(&mut self, cluster: Cluster, update: &Update) -> bool {
-        let comment = format!("{PROBE}{}]", token());
+        let comment = format!("{PROBE}{}] {}", token(), own(&update.comment));
         let job = update.job_id.to_string();
         let before = SEEN.load(Ordering::Acquire);
         let probe = JobUpdate { job: &job, admin_comment: Some(&comment), ..JobUpdate::default() };
@@ -117,7 +134,15 @@ impl Replanner {
         // A refusal came from another process. Anything else may be different the next time: no
         // controller listens yet, the job is gone.
         let elsewhere = matches!(&answer, Err(error) if error.code == ESLURM_ACCESS_DENIED);
-        self.asked = (!self.primary && elsewhere).then(Instant::now);
+        let unheard = !self.primary && answer.is_ok();
+        self.asked = (!self.primary && (elsewhere || unheard)).then(Instant::now);
+        if unheard && !std::mem::replace(&mut self.unheard, true) {
+            log::error(
+                "re-planning: the primary controller runs without job_submit/flexmig, so waiting \
+                 jobs keep their composition: add it to its JobSubmitPlugins, and restart this \
+                 controller if it is to run without",
+            );
+        }
         if self.primary {
             log::info(format_args!(
                 "re-planning: this controller is the primary: its probe of job {job} arrived and \
@@ -141,8 +166,7 @@ impl Replanner {
                 self.planner.made(update, now, settings);
                 if update.back {
                     log::info(format_args!(
-                        "job {job}: {asked}: back from {from} to {to}: it has not started within \
-                         two backfill cycles"
+                        "job {job}: {asked}: back from {from} to {to}: it has not started there"
                     ));
                 } else {
                     log::info(format_args!(
@@ -168,7 +192,7 @@ impl Replanner {
 
 fn send(cluster: Cluster, update: &Update) -> Result<(), UpdateError> {
     let note = Note { token: Some(token().to_owned()), ..update.note.clone() };
-    let comment = note.put_into(&update.comment);
+    let comment = note.put_into(own(&update.comment));
     cluster.update_job(&JobUpdate {
         job: &update.job,
         tres_per_node: Some(&update.tres_per_node),
@@ -216,5 +240,14 @@ mod tests {
         assert_eq!(code, Some(ESLURM_ACCESS_DENIED));
         assert!(SEEN.load(Ordering::Acquire) > before);
         assert_eq!(update("[flexmig:probe tok=]").unwrap().0, Some(ESLURM_ACCESS_DENIED));
+        assert_eq!(update("[flexmig:probe tok=0] mine").unwrap().0, Some(ESLURM_ACCESS_DENIED));
+    }
+
+    #[test]
+    fn a_probe_that_nobody_refused_is_taken_out_again() {
+        assert_eq!(own("mine"), "mine");
+        assert_eq!(own("[flexmig:probe tok=0] [flexmig:probe tok=1] mine [x]"), "mine [x]");
+        assert_eq!(own("[flexmig:probe tok=0]"), "");
+        assert_eq!(own("[flexmig:probe tok=0"), "[flexmig:probe tok=0");
     }
 }
