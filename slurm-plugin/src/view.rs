@@ -7,6 +7,7 @@
 //! the view there is, with its age. Jobs are asked for only while one waits whose composition could
 //! change.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -157,8 +158,8 @@ struct Refresher {
     flexible: bool,
     /// When the jobs were last asked for.
     jobs: Instant,
-    /// Nonsense that has been logged.
-    findings: Vec<String>,
+    /// Nonsense that has been logged; there may be some about every node.
+    findings: HashSet<String>,
 }
 
 /// What has been logged of refreshes that failed.
@@ -184,7 +185,7 @@ impl Refresher {
             trouble: Trouble::None,
             flexible: false,
             jobs: now,
-            findings: Vec::new(),
+            findings: HashSet::new(),
         }
     }
 
@@ -287,7 +288,7 @@ impl Refresher {
         /// Most lines at a time.
         const MOST: usize = 5;
         let new: Vec<&String> =
-            view.findings.iter().filter(|line| !self.findings.contains(line)).collect();
+            view.findings.iter().filter(|line| !self.findings.contains(*line)).collect();
         for line in new.iter().take(MOST) {
             log::info(format_args!("view: {line}"));
         }
@@ -295,7 +296,7 @@ impl Refresher {
             log::info(format_args!("view: {} more like this", new.len() - MOST));
         }
         if !new.is_empty() {
-            self.findings.clone_from(&view.findings);
+            self.findings = view.findings.iter().cloned().collect();
         }
     }
 }
