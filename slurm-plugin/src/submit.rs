@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flexmig_core::hostlist;
+use flexmig_core::note::Note;
 use flexmig_core::promise;
 use flexmig_core::request::{self, Notation};
 use flexmig_core::submit::{Decision, Dialect, Job, Reason, Rejection, decide};
@@ -269,7 +270,11 @@ pub(crate) fn apply_request(job: &mut JobDesc<'_>, decision: &Decision) {
 /// Appends our part to admin_comment.
 fn add_note(job: &mut JobDesc<'_>, note: &str) {
     let comment = match job.admin_comment() {
-        Some(comment) if !comment.is_empty() => Cow::Owned([&*comment, " ", note].concat()),
+        // An admin who submits a job again with the comment of another one brings its note along.
+        Some(comment) if !comment.is_empty() => match (Note::find(&comment), Note::find(note)) {
+            (Some(_), Some(own)) => Cow::Owned(own.put_into(&comment)),
+            _ => Cow::Owned([&*comment, " ", note].concat()),
+        },
         _ => Cow::Borrowed(note),
     };
     job.set_admin_comment(Some(&comment));
@@ -310,6 +315,25 @@ mod tests {
         assert!(!overcommit(Some(4), Some(8), Some(32)));
         assert!(!overcommit(Some(4), None, None));
         assert!(!overcommit(None, Some(8), Some(1)));
+    }
+
+    #[test]
+    fn a_comment_has_one_note() {
+        let Some(slurm) = slurm_sys::testing::slurm() else { return };
+        let note = "[flexmig:v1 req=3g:1 got=b:1 why=slices]";
+        let with = |comment: &str| {
+            let test = slurm_sys::testing::TestJob::new(slurm).with_text("admin_comment", comment);
+            // SAFETY: a description of ours, which lives as long as the view.
+            let mut job = unsafe { JobDesc::from_raw(slurm, test.as_ptr()) }.unwrap();
+            add_note(&mut job, note);
+            job.admin_comment().unwrap_or_default().into_owned()
+        };
+        assert_eq!(with(""), note);
+        assert_eq!(with("mine"), format!("mine {note}"));
+        assert_eq!(
+            with("mine [flexmig:v1 req=1 got=a:1 why=any] yours"),
+            format!("mine {note} yours")
+        );
     }
 
     #[test]
