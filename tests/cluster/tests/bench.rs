@@ -21,12 +21,8 @@ fn cluster() -> Cluster {
 /// `srun ARGS flexmig bench ...` in a job; what it prints.
 fn bench(cluster: &Cluster, sbatch: &str, line: &str) -> String {
     let dir = cluster.dir().display();
-    let script = format!(
-        "export LD_PRELOAD={dir}/lib/libflexmig_preload.so FLEXMIG_MODE=net\n\
-         srun {}\n",
-        line.replace("flexmig", &format!("{dir}/bin/flexmig"))
-    );
-    cluster.sbatch(sbatch, &script).finish()
+    let line = line.replace("flexmig", &format!("{dir}/bin/flexmig"));
+    cluster.sbatch(sbatch, &format!("srun {line}\n")).finish()
 }
 
 /// (node, leaf) of each rank, from the head of the table.
