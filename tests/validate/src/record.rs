@@ -105,11 +105,11 @@ pub fn side_by_side(
     write(dir, &case.file("-both"), &text)
 }
 
-/// The columns of [`print`].
+/// The columns of the table.
 pub const HEADER: &str = "seed requests | makespan, predicted, error | mean wait, predicted | p95 wait, \
      predicted | tau: starts, (submissions), waits | start off by | same node | overhead, launch, late";
 
-/// A line of the table.
+/// Prints a line of the table.
 pub fn print(case: &Case, replay: &Replay, c: &Comparison) {
     println!(
         "{:>4} {:<8} | {:6.0} {:6.0} {:+5.1} % | {:5.0} {:5.0} | {:5.0} {:5.0} | {:.3} ({:.3}) {:.3} | \
