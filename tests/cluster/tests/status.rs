@@ -56,7 +56,8 @@ fn indices(node: &Value, is: impl Fn(&Value) -> bool) -> Vec<u32> {
 }
 
 fn held_by(node: &Value, job: u32) -> Vec<u32> {
-    indices(node, |leaf| leaf["job"] == job.to_string())
+    let job = job.to_string();
+    indices(node, |leaf| leaf["job"] == job)
 }
 
 #[test]

@@ -263,9 +263,8 @@ fn now(view: &ClusterView, all: &Offer) -> Now {
     });
     let mut now = Now { taken_at: view.taken_at, kinds: kinds.collect() };
     // A held job takes no leaves from anybody.
-    let waits = |job: &&JobView| {
-        job.state == JobState::Pending && job.waits_for_resources(view.taken_at)
-    };
+    let waits =
+        |job: &&JobView| job.state == JobState::Pending && job.waits_for_resources(view.taken_at);
     for job in view.jobs.iter().flatten().filter(waits) {
         let nodes = u64::from(job.min_nodes.unwrap_or(1).max(1));
         let tasks = u64::from(job.num_tasks.unwrap_or(1).max(1));
