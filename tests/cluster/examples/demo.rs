@@ -104,7 +104,9 @@ fn command<'c>(cluster: &'c Cluster, args: &str) -> Client<'c> {
 fn hold_large_leaves(cluster: &Cluster) -> Vec<Job<'_>> {
     let hold = |_| cluster.sbatch("--gres=flexmig:3g.40gb:1 -t 60 -J large", "sleep 600");
     let jobs: Vec<Job> = (0..2).map(hold).collect();
-    jobs.iter().for_each(|job| drop(job.wait_running()));
+    for job in &jobs {
+        job.wait_running();
+    }
     std::thread::sleep(Duration::from_secs(3));
     jobs
 }
@@ -145,8 +147,8 @@ fn check_slices(cluster: &Cluster, job: &Job<'_>) -> Result<(), String> {
     gpus.dedup();
     ensure(gpus.len() == 2, || format!("the leaves are of GPUs {gpus:?}, not of two"))?;
     let status = parsed(&command(cluster, "status --json").run())?;
-    let holder =
-        status["jobs"].as_array().into_iter().flatten().find(|j| j["id"] == job.id.to_string());
+    let id = job.id.to_string();
+    let holder = status["jobs"].as_array().into_iter().flatten().find(|job| job["id"] == id);
     let held = holder.map(|job| job["leaves"][0]["indices"].clone());
     ensure(held == Some(serde_json::json!(indices)), || format!("flexmig status shows {held:?}"))
 }

@@ -3,9 +3,9 @@
 //!
 //! | module | part |
 //! |---|---|
-//! | [`generate`] | which jobs, when, how long: pure |
-//! | [`check`] | whether each job was served and no leaf was held twice: pure |
-//! | [`run`] | the cluster, the submissions, the wait for the end |
+//! | `generate` | which jobs, when, how long: pure |
+//! | `check` | whether each job was served and no leaf was held twice: pure |
+//! | `run` | the cluster, the submissions, the wait for the end |
 //!
 //! For the long tests and for `make bench`. Nothing here knows how the plugins choose: requests are
 //! read as the user guide has them.
