@@ -42,9 +42,10 @@ use report::Report;
 
 const USAGE: &str = "usage: scripts/bench [--quick] [filter] [select] [simulate] [submit] [stream] \
     [start] [preload] [backfill] [transport] [allreduce]";
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "filter",
     "select",
+    "simulate",
     "submit",
     "stream",
     "start",
