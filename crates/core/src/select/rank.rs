@@ -23,7 +23,8 @@ pub(super) fn rank(
                 |part: &Part| kind_of(part, kinds).is_some_and(|kind| supply.queue(kind).0 > 0);
             candidate.wanted = parts.iter().any(waited_for);
         }
-        if rules.stays && candidate.fits && candidate.starts_now == Some(false) {
+        let waits = candidate.starts_now == Some(false) || candidate.wanted;
+        if rules.stays && candidate.fits && waits {
             let times = need.times.max(1).saturating_mul(need.nodes.max(1));
             // With the job's own leaves: else the type of a few large leaves that nobody waits for
             // comes before one of many, of which one is free sooner.

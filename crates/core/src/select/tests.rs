@@ -227,6 +227,12 @@ fn large_leaves_are_left_to_those_who_wait_for_them() {
             "1 x 4g.40gb: other jobs wait for these leaves, 1 leaf, 42 SMs above what was asked",
         ]
     );
+    // Also where the job stays with what it is given: their queue counts as any other.
+    let rules = Rules { policy: &policy, open: false, stays: true };
+    let request = Request::parse("flexmig:1g:1").unwrap();
+    let terms: Vec<Term> = request.terms().collect();
+    let selection = select(&kinds, &terms, &rules, &Need::default(), &farm).unwrap();
+    assert_eq!(selection.best().composition(), "1 x 1g.10gb");
     // One slice of four is little enough.
     assert_eq!(chosen(&farm, "flexmig:3g:1", &policy).0[0], "1 x 4g.40gb");
 }
