@@ -70,6 +70,7 @@ fn the_parts_are_json_too() {
 fn what_it_prints_makes_check_content() {
     let host = Host::new(a100(2, "3g.40gb, 1g.10gb*3"));
     host.install_plugins("good");
+    host.install_libraries();
     host.write(
         "slurm.conf",
         "SlurmctldHost=ctl\nPluginDir=DIR/plugins\nSlurmdSpoolDir=DIR/spool\n",
