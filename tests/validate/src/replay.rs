@@ -1,5 +1,6 @@
 //! The jobs on a real slurmctld.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -151,6 +152,7 @@ fn account(cluster: &Cluster, jobs: &[Job], start: f64) -> Replay {
             seen[place as usize] = (begin - start, end - start);
         }
     }
+    let decided = decisions(&cluster.read("log/slurmctld.log"));
     let (mut launch, mut overhead, mut late) = (Vec::new(), Vec::new(), 0f64);
     let mut ran = Vec::new();
     for ((record, job), (begin, end)) in records.iter().zip(jobs).zip(seen) {
@@ -164,8 +166,12 @@ fn account(cluster: &Cluster, jobs: &[Job], start: f64) -> Replay {
             hosts.first().and_then(|host| host.trim_start_matches('n').parse::<usize>().ok());
         let (submit, slept) = (job.submit as f64 / SECOND as f64, job.run as f64 / SECOND as f64);
         late = late.max(time("SubmitTime") - submit);
-        launch.push(begin - time("StartTime"));
-        overhead.push(time("EndTime") - time("StartTime") - slept);
+        // The records' seconds are cut off, and schedulers like some parts of a second: the log
+        // has more of them.
+        if let Some((from, to)) = record.get("JobId").parse().ok().and_then(|id| decided.get(&id)) {
+            overhead.push((to - from).rem_euclid(DAY) - slept);
+            launch.push((begin + start - from).rem_euclid(DAY));
+        }
         assert!(end - begin >= slept - 0.1, "a job slept {} s, not {slept}", end - begin);
         ran.push(Ran {
             submit: time("SubmitTime"),
@@ -177,4 +183,49 @@ fn account(cluster: &Cluster, jobs: &[Job], start: f64) -> Replay {
     }
     let replans = cluster.release() >= Release(23, 2);
     Replay { jobs: ran, replans, launch: median(launch), overhead: mean(&overhead), late }
+}
+
+/// Seconds of a day.
+const DAY: f64 = 86_400.0;
+
+/// When slurmctld started each job and saw it end, in seconds of the day, from its log.
+fn decisions(log: &str) -> HashMap<u32, (f64, f64)> {
+    let (mut starts, mut both) = (HashMap::new(), HashMap::new());
+    for line in log.lines() {
+        let Some((seconds, text)) = clock(line) else { continue };
+        let Some((before, after)) = text.split_once("JobId=") else { continue };
+        let id = after.split(' ').next().and_then(|id| id.parse::<u32>().ok());
+        let Some(id) = id else { continue };
+        if before.contains("Allocate") || before.contains("Started") {
+            starts.insert(id, seconds);
+        } else if before.contains("_job_complete") && after.ends_with(" done") {
+            both.extend(starts.get(&id).map(|start| (id, (*start, seconds))));
+        }
+    }
+    both
+}
+
+/// `[2026-11-20T14:13:03.268] text`.
+fn clock(line: &str) -> Option<(f64, &str)> {
+    let (time, text) = line.strip_prefix('[')?.split_once("] ")?;
+    let (_, time) = time.split_once('T')?;
+    let parts: Vec<f64> = time.split(':').filter_map(|part| part.parse().ok()).collect();
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    Some((hours * 3600.0 + minutes * 60.0 + seconds, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_tells_when_a_job_started_and_ended() {
+        let log = "[2026-11-20T14:13:03.268] sched/backfill: _start_job: Started JobId=1 in all on n2\n\
+             [2026-11-20T14:13:10.384] sched: Allocate JobId=3 NodeList=n1 #CPUs=1 Partition=all\n\
+             [2026-11-20T14:14:10.500] _job_complete: JobId=1 WEXITSTATUS 0\n\
+             [2026-11-20T14:14:10.768] _job_complete: JobId=1 done\n";
+        let found = decisions(log);
+        let (from, to) = found[&1];
+        assert!(found.len() == 1 && (to - from - 67.5).abs() < 1e-6, "{found:?}");
+    }
 }
