@@ -79,6 +79,7 @@ impl Described {
             partition: args.partition.as_deref(),
             account: args.account.as_deref(),
             qos: args.qos.as_deref(),
+            req_nodes: args.nodelist.as_deref().filter(|names| !names.is_empty()),
             features: args.constraint.as_deref(),
             time_limit: self.time_limit,
             // 0 is all of a node.
