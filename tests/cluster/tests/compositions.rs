@@ -43,7 +43,7 @@ fn told<'j>(job: &'j Job<'_>) -> &'j str {
 
 /// Waits until the controller's thread has seen what runs now.
 fn let_it_look() {
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    std::thread::sleep(std::time::Duration::from_secs(4));
 }
 
 /// Runs a job until it has shown its leaves, and cancels it.
