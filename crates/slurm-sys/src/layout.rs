@@ -46,6 +46,34 @@ macro_rules! layouts {
 }
 pub(crate) use layouts;
 
+/// The structures of a file together, a column per release.
+macro_rules! columns {
+    ($($(#[$doc:meta])* $field:ident: $name:ident,)*) => {
+        /// The offsets of one release.
+        #[derive(Debug, Clone, Copy)]
+        pub struct Layout {
+            $($(#[$doc])* pub $field: $name,)*
+        }
+
+        impl Layout {
+            const fn column(index: usize) -> Self {
+                Self { $($field: $name::column(index),)* }
+            }
+        }
+
+        static LAYOUTS: [Layout; COLUMNS] = {
+            let mut columns = [Layout::column(0); COLUMNS];
+            let mut index = 1;
+            while index < COLUMNS {
+                columns[index] = Layout::column(index);
+                index += 1;
+            }
+            columns
+        };
+    };
+}
+pub(crate) use columns;
+
 layouts! {
     // 22.05 23.02 23.11 24.05 24.11 25.05 25.11 26.05
     /// What the user asks for.
@@ -160,46 +188,20 @@ impl GresJobStateLayout {
         Self { node_cnt: 144, gres_bit_alloc: 152, gres_cnt_node_alloc: 160, size: 200 };
 }
 
-/// The offsets of one release.
-#[derive(Debug, Clone, Copy)]
-pub struct Layout {
+columns! {
     /// `job_desc_msg_t`
-    pub job_desc: JobDescLayout,
+    job_desc: JobDescLayout,
     /// `gres_slurmd_conf_t`
-    pub gres_conf: GresConfLayout,
+    gres_conf: GresConfLayout,
     /// `gres_device_t`
-    pub gres_device: GresDeviceLayout,
+    gres_device: GresDeviceLayout,
     /// `node_config_load_t`
-    pub node_config: NodeConfigLayout,
+    node_config: NodeConfigLayout,
     /// `gres_prep_t`
-    pub gres_prep: GresPrepLayout,
+    gres_prep: GresPrepLayout,
     /// `gres_job_state_t`
-    pub gres_job_state: GresJobStateLayout,
+    gres_job_state: GresJobStateLayout,
 }
-
-impl Layout {
-    const fn column(index: usize) -> Self {
-        Self {
-            job_desc: JobDescLayout::column(index),
-            gres_conf: GresConfLayout::column(index),
-            gres_device: GresDeviceLayout::column(index),
-            node_config: NodeConfigLayout::column(index),
-            gres_prep: GresPrepLayout::column(index),
-            gres_job_state: GresJobStateLayout::column(index),
-        }
-    }
-}
-
-static LAYOUTS: [Layout; COLUMNS] = [
-    Layout::column(0),
-    Layout::column(1),
-    Layout::column(2),
-    Layout::column(3),
-    Layout::column(4),
-    Layout::column(5),
-    Layout::column(6),
-    Layout::column(7),
-];
 
 impl Release {
     /// The offsets of this release.

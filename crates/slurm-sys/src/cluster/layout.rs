@@ -1,7 +1,7 @@
 //! The rows of the structures that the controller answers with: `slurm.h` of each release.
 
 use crate::Release;
-use crate::layout::{COLUMNS, NONE, layouts};
+use crate::layout::{COLUMNS, NONE, columns, layouts};
 
 layouts! {
     // 22.05 23.02 23.11 24.05 24.11 25.05 25.11 26.05
@@ -146,49 +146,22 @@ layouts! {
     }
 }
 
-/// The offsets of one release.
-#[derive(Debug, Clone, Copy)]
-pub struct Layout {
+columns! {
     /// `node_info_t`
-    pub node: NodeLayout,
+    node: NodeLayout,
     /// `partition_info_t`
-    pub partition: PartitionLayout,
+    partition: PartitionLayout,
     /// `slurm_job_info_t`
-    pub job: JobLayout,
+    job: JobLayout,
     /// `node_info_msg_t`
-    pub node_msg: NodeMsgLayout,
+    node_msg: NodeMsgLayout,
     /// `partition_info_msg_t`
-    pub partition_msg: PartitionMsgLayout,
+    partition_msg: PartitionMsgLayout,
     /// `job_info_msg_t`
-    pub job_msg: JobMsgLayout,
+    job_msg: JobMsgLayout,
     /// `job_array_resp_msg_t`
-    pub array_resp: ArrayRespLayout,
+    array_resp: ArrayRespLayout,
 }
-
-impl Layout {
-    const fn column(index: usize) -> Self {
-        Self {
-            node: NodeLayout::column(index),
-            partition: PartitionLayout::column(index),
-            job: JobLayout::column(index),
-            node_msg: NodeMsgLayout::column(index),
-            partition_msg: PartitionMsgLayout::column(index),
-            job_msg: JobMsgLayout::column(index),
-            array_resp: ArrayRespLayout::column(index),
-        }
-    }
-}
-
-static LAYOUTS: [Layout; COLUMNS] = [
-    Layout::column(0),
-    Layout::column(1),
-    Layout::column(2),
-    Layout::column(3),
-    Layout::column(4),
-    Layout::column(5),
-    Layout::column(6),
-    Layout::column(7),
-];
 
 /// The offsets of a release.
 #[must_use]
