@@ -47,8 +47,6 @@ impl<'a> Job<'a> {
         het_job_id: u32;
         /// Whose it is.
         user_id: u32;
-        /// `user_id` as a name, where the controller sends it.
-        user_name: text;
         /// JobName.
         name: text;
         /// Account.
@@ -59,8 +57,6 @@ impl<'a> Job<'a> {
         partition: text;
         /// Priority; 0: held.
         priority: u32;
-        /// Flags of the job (`JOB_*` and others of slurm.h).
-        bitflags: u64;
         /// Minutes, [`INFINITE`](super::INFINITE) for none; the partition's where it names none.
         time_limit: u32;
         /// Submission.
@@ -81,8 +77,6 @@ impl<'a> Job<'a> {
         exc_nodes: text;
         /// `--constraint`.
         features: text;
-        /// `--prefer`.
-        prefer: text;
         /// What is left of `--dependency`.
         dependency: text;
         /// `--reservation`.
@@ -95,8 +89,6 @@ impl<'a> Job<'a> {
         max_nodes: u32;
         /// CPUs, at least that many while it waits.
         num_cpus: u32;
-        /// At most that many CPUs.
-        max_cpus: u32;
         /// CPUs per task.
         cpus_per_task: u16;
         /// Tasks per node.
@@ -109,10 +101,6 @@ impl<'a> Job<'a> {
         tres_per_node: text;
         /// `--tres-per-task` and what stands for it.
         tres_per_task: text;
-        /// `--gpus` and the like.
-        tres_per_job: text;
-        /// `--gpus-per-socket`.
-        tres_per_socket: text;
         /// The administrator's comment, with our note. Slurm shows it to everybody.
         admin_comment: text;
     } }

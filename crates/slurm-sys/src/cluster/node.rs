@@ -36,20 +36,10 @@ impl<'a> Node<'a> {
     fields! { node {
         /// NodeName. `None` for a slot that is not in use.
         name: text;
-        /// NodeHostname.
-        node_hostname: text;
         /// CPUs, those that are reserved for the system counted.
         cpus: u16;
         /// CPUs that jobs can have.
         cpus_efctv: u16;
-        /// Sockets.
-        sockets: u16;
-        /// Cores per socket.
-        cores: u16;
-        /// Threads per core.
-        threads: u16;
-        /// Cores reserved for the system.
-        core_spec_cnt: u16;
         /// MiB of memory.
         real_memory: u64;
         /// MiB of memory reserved for the system.
@@ -59,8 +49,6 @@ impl<'a> Node<'a> {
         /// `flexmig:1g.10gb:4(IDX:0-3)`, units in use; typed counts also for types with none.
         /// Only with SHOW_DETAIL.
         gres_used: text;
-        /// Units that are drained.
-        gres_drain: text;
         /// Features a job can ask for.
         features: text;
         /// Features that are active.
@@ -69,8 +57,6 @@ impl<'a> Node<'a> {
         reason: text;
         /// The reservation it is in (23.02 and later); [`NodeState::RESERVED`] in all releases.
         resv_name: text;
-        /// Scheduling weight.
-        weight: u32;
     } }
 
     /// What it is doing.
