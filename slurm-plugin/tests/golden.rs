@@ -4,9 +4,11 @@
 //! The plugin speaks for the installed release: cases for the other side of 23.02.6 are held against
 //! core with that release's rules instead.
 
+#[path = "../../crates/core/tests/views/mod.rs"]
+mod views;
+
 use std::ffi::{CStr, c_char};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::ptr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,47 +17,12 @@ use flexmig_core::request::Notation;
 use flexmig_core::submit::{Dialect, Job, Site, decide};
 use flexmig_core::view::ClusterView;
 use job_submit_flexmig::{job_submit, settings};
-use serde::Deserialize;
 use slurm_sys::testing::{self, TestJob};
 use slurm_sys::{JobDesc, Release, SLURM_SUCCESS, Slurm};
-
-#[derive(Deserialize)]
-struct Golden {
-    #[serde(default)]
-    policy: String,
-    #[serde(default)]
-    age: u64,
-    case: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    gres: String,
-    partition: Option<String>,
-    minutes: Option<u32>,
-    nodes: Option<u32>,
-    tasks: Option<u32>,
-    cpus_per_task: Option<u16>,
-    #[serde(default)]
-    old: bool,
-    answer: String,
-    why: Option<String>,
-}
+use views::{Case, Golden, word};
 
 fn golden() -> Vec<(PathBuf, ClusterView, Golden)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/core/tests/views");
-    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let read = |path: PathBuf| {
-        let view = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let golden = fs::read_to_string(path.with_extension("toml")).unwrap();
-        let golden = toml::from_str(&golden).unwrap();
-        (path, view, golden)
-    };
-    paths.into_iter().map(read).collect()
+    views::read("../crates/core")
 }
 
 /// The view as if it had been taken at another moment: the plugin looks at the clock.
@@ -72,10 +39,6 @@ fn moved(mut view: ClusterView, taken_at: u64) -> ClusterView {
 
 /// The request as it was rewritten with the word in admin_comment, or the line of the rejection.
 type Answer = (String, Option<String>);
-
-fn word(note: &str) -> Option<String> {
-    note.rsplit_once("why=").map(|(_, why)| why.trim_end_matches(']').to_owned())
-}
 
 fn set_numbers(slurm: Slurm, test: &TestJob, case: &Case) {
     // SAFETY: a description of ours, used through one view at a time.

@@ -2,40 +2,16 @@
 //! as core does (`crates/core/tests/golden_views.rs`) and slurmctld's plugin (`slurm-plugin/tests/golden.rs`).
 
 mod common;
+#[path = "../../core/tests/views/mod.rs"]
+mod views;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use common::{Host, a100};
 use flexmig_cli::explain::{Explain, Report, report};
 use flexmig_core::policy::Policy;
 use flexmig_core::view::ClusterView;
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Golden {
-    #[serde(default)]
-    policy: String,
-    #[serde(default)]
-    age: u64,
-    case: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    gres: String,
-    partition: Option<String>,
-    minutes: Option<u32>,
-    nodes: Option<u32>,
-    tasks: Option<u32>,
-    cpus_per_task: Option<u16>,
-    #[serde(default)]
-    old: bool,
-    answer: String,
-    why: Option<String>,
-    #[serde(default)]
-    candidates: Vec<String>,
-}
+use views::{Case, Golden, word};
 
 impl Case {
     fn options(&self) -> Explain {
@@ -71,19 +47,7 @@ impl Case {
 }
 
 fn golden() -> Vec<(PathBuf, ClusterView, Golden)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/views");
-    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let read = |path: PathBuf| {
-        let view = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let golden = fs::read_to_string(path.with_extension("toml")).unwrap();
-        let golden = toml::from_str(&golden).unwrap();
-        (path, view, golden)
-    };
-    paths.into_iter().map(read).collect()
+    views::read("../core")
 }
 
 /// Checks a report against what is written down; the notation is the release's.
@@ -95,9 +59,7 @@ fn check(report: &Report, case: &Case, place: &str) {
         false => report.line.trim_start_matches("flexmig: ").to_owned(),
     };
     assert_eq!(answer, case.answer, "{place}");
-    let note = report.note.as_deref().unwrap_or_default();
-    let why = note.rsplit_once("why=").map(|(_, why)| why.trim_end_matches(']').to_owned());
-    assert_eq!(why, case.why, "{place}");
+    assert_eq!(report.note.as_deref().and_then(word), case.why, "{place}");
     if !case.candidates.is_empty() {
         let line = |line: &String| {
             let (composition, rest) = line.split_once(": ").unwrap();

@@ -6,51 +6,16 @@
 //! the difference before you commit it.
 #![cfg(feature = "config")]
 
+mod views;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flexmig_core::policy::Policy;
 use flexmig_core::request::Notation;
 use flexmig_core::submit::{Dialect, Job, Site, decide, explain};
 use flexmig_core::view::{ClusterView, FORMAT};
-use serde::{Deserialize, Serialize};
-
-#[derive(Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Golden {
-    /// What flexmig.toml says.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    policy: String,
-    /// Seconds that the view is old.
-    #[serde(default, skip_serializing_if = "is_default")]
-    age: u64,
-    case: Vec<Case>,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    gres: String,
-    partition: Option<String>,
-    minutes: Option<u32>,
-    nodes: Option<u32>,
-    tasks: Option<u32>,
-    cpus_per_task: Option<u16>,
-    /// A release before 23.02.6.
-    #[serde(default, skip_serializing_if = "is_default")]
-    old: bool,
-    /// The request as it is rewritten, with its features, or the line of the rejection.
-    answer: String,
-    /// The word in admin_comment.
-    why: Option<String>,
-    /// All that was looked at.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    candidates: Vec<String>,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
+use views::{Case, Golden, word};
 
 /// As sbatch sends it.
 fn job(case: &Case) -> Job<'_> {
@@ -85,53 +50,35 @@ fn look(site: &Site, case: &Case, now: u64) -> Case {
     let (answer, why) = match decided {
         Ok(None) => ("no leaves".to_owned(), None),
         Ok(Some(decision)) => {
-            let why = decision.note.rsplit_once("why=").unwrap().1.trim_end_matches(']');
+            let why = word(&decision.note);
+            assert!(why.is_some(), "{}", decision.note);
             let features = decision.features.map_or(String::new(), |list| format!(" {list}"));
-            (decision.tres_per_node.unwrap() + &features, Some(why.to_owned()))
+            (decision.tres_per_node.unwrap() + &features, why)
         }
         Err(rejection) => (rejection.to_string(), None),
     };
     Case { answer, why, candidates: explanation.candidates, ..case.clone() }
 }
 
-fn dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/views")
-}
-
-fn views() -> Vec<(String, ClusterView, Golden)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|end| end == "json") {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let view = serde_json::from_str(&fs::read_to_string(&path).unwrap());
-            let golden = toml::from_str(&fs::read_to_string(path.with_extension("toml")).unwrap());
-            let told = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-            let view = view.map_err(|error| told(&error)).unwrap();
-            let golden = golden.map_err(|error| told(&error)).unwrap();
-            found.push((name, view, golden));
-        }
-    }
-    assert!(!found.is_empty());
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
+fn views() -> Vec<(PathBuf, ClusterView, Golden)> {
+    views::read(".")
 }
 
 #[test]
 fn answers_are_as_written_down() {
     let write = std::env::var_os("FLEXMIG_GOLDEN").is_some();
-    for (name, view, golden) in views() {
+    for (path, view, golden) in views() {
         assert_eq!(view.format, FORMAT);
-        let policy = Policy::from_toml(&name, &golden.policy).unwrap();
+        let policy = Policy::from_toml("flexmig.toml", &golden.policy).unwrap();
         let site = Site::of_view(&policy, &view);
         let look = |case: &Case| look(&site, case, view.taken_at + golden.age);
         if write {
             let case = golden.case.iter().map(look).collect();
             let text = toml::to_string_pretty(&Golden { case, ..golden }).unwrap();
-            fs::write(dir().join(name).with_extension("toml"), text).unwrap();
+            fs::write(path.with_extension("toml"), text).unwrap();
         } else {
             for case in &golden.case {
-                assert_eq!(look(case), *case, "{name}");
+                assert_eq!(look(case), *case, "{}", path.display());
             }
         }
     }
@@ -139,8 +86,8 @@ fn answers_are_as_written_down() {
 
 #[test]
 fn answers_do_not_depend_on_the_order_of_nodes() {
-    for (name, view, golden) in views() {
-        let policy = Policy::from_toml(&name, &golden.policy).unwrap();
+    for (path, view, golden) in views() {
+        let policy = Policy::from_toml("flexmig.toml", &golden.policy).unwrap();
         let site = Site::of_view(&policy, &view);
         let mut turned = view.clone();
         turned.nodes.reverse();
@@ -151,14 +98,15 @@ fn answers_do_not_depend_on_the_order_of_nodes() {
         let turned = Site::of_view(&policy, &turned);
         for case in &golden.case {
             let now = view.taken_at + golden.age;
-            assert_eq!(look(&site, case, now), look(&turned, case, now), "{name}: {}", case.gres);
+            let place = format!("{}: {}", path.display(), case.gres);
+            assert_eq!(look(&site, case, now), look(&turned, case, now), "{place}");
         }
     }
 }
 
 #[test]
 fn what_was_handed_out_counts_until_the_next_view() {
-    let (_, view, _) = views().into_iter().find(|(name, ..)| name == "free").unwrap();
+    let (_, view, _) = views().into_iter().find(|(path, ..)| path.ends_with("free.json")).unwrap();
     let site = Site::of_view(&Policy::default(), &view);
     let case: Case = toml::from_str("gres = \"flexmig:3g:1\"\nanswer = \"\"").unwrap();
     let mut answers = Vec::new();
@@ -185,8 +133,9 @@ fn what_was_handed_out_counts_until_the_next_view() {
 
 #[test]
 fn a_view_is_written_as_it_is_read() {
-    for (name, view, _) in views() {
+    for (path, view, _) in views() {
         let text = serde_json::to_string(&view).unwrap();
-        assert_eq!(serde_json::from_str::<ClusterView>(&text).unwrap(), view, "{name}");
+        let read = serde_json::from_str::<ClusterView>(&text).unwrap();
+        assert_eq!(read, view, "{}", path.display());
     }
 }
