@@ -107,6 +107,10 @@ pub fn save(path: &Path, view: &ClusterView) -> Result<(), Failure> {
 /// Names of users; the number where the system knows none.
 pub fn user_names(ids: impl Iterator<Item = u32>) -> BTreeMap<u32, String> {
     let mut names: BTreeMap<u32, String> = ids.map(|id| (id, id.to_string())).collect();
+    // Without a name getent lists all users, which a directory may have many of.
+    if names.is_empty() {
+        return names;
+    }
     let mut getent = Command::new("getent");
     getent.arg("passwd").args(names.values()).stdin(Stdio::null()).stderr(Stdio::null());
     let Ok(output) = getent.output() else { return names };

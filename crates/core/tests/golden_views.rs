@@ -1,5 +1,6 @@
-//! The golden set: saved views and what becomes of requests on them. `flexmig explain`, slurmctld's
-//! plugin and the simulator are held against the same files.
+//! The golden set: saved views and what becomes of requests on them. `flexmig explain` and
+//! slurmctld's plugin are held against the same files. The simulator calls the same selection, on nodes
+//! of its own.
 //!
 //! `tests/views/NAME.json` is a view as `flexmig status --save` writes it, `NAME.toml` the requests
 //! and the answers. After a wanted change of answers `FLEXMIG_GOLDEN=write` writes the new ones; read

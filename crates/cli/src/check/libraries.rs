@@ -26,19 +26,21 @@ pub enum State {
 
 /// Judges the libraries; `dirs` are those that gres/flexmig looks in, in its order.
 pub fn findings(policy: &Nccl, dirs: &[PathBuf], look: impl Fn(&Path) -> State) -> Vec<Finding> {
-    let has = |dir: &PathBuf, file: &str| look(&dir.join(file)) != State::Missing;
-    let dir = dirs.iter().find(|dir| has(dir, PRELOAD) || has(dir, PLUGIN));
-    let wanted = [PRELOAD, PLUGIN].into_iter().filter(|file| is_wanted(policy, file));
-    wanted.map(|file| judge(policy, file, dirs, dir, &look)).collect()
+    // A look loads the library, so one look at each has to do.
+    let states = |dir: &PathBuf| [PRELOAD, PLUGIN].map(|file| look(&dir.join(file)));
+    let found = dirs
+        .iter()
+        .map(|dir| (std::slice::from_ref(dir), states(dir)))
+        .find(|(_, states)| states.iter().any(|state| *state != State::Missing));
+    // The other directories are not looked at where one has a library.
+    let (dirs, states) = found.unwrap_or((dirs, [State::Missing, State::Missing]));
+    let wanted = [PRELOAD, PLUGIN].into_iter().zip(states);
+    let wanted = wanted.filter(|(file, _)| is_wanted(policy, file));
+    wanted.map(|(file, state)| judge(policy, file, dirs, state)).collect()
 }
 
-fn judge(
-    policy: &Nccl,
-    file: &str,
-    dirs: &[PathBuf],
-    dir: Option<&PathBuf>,
-    look: impl Fn(&Path) -> State,
-) -> Finding {
+/// `dirs` is the one directory that has libraries, or all if none has.
+fn judge(policy: &Nccl, file: &str, dirs: &[PathBuf], state: State) -> Finding {
     let (is_vital, without) = match file {
         PRELOAD => (
             policy.mode != Choice::Net,
@@ -49,20 +51,14 @@ fn judge(
             "mode net has no network, and newer NCCL is not served natively",
         ),
     };
-    let path = dir.map(|dir| dir.join(file));
-    let state = path.as_deref().map_or(State::Missing, look);
-    let place = match (&state, &path) {
+    let place = match (&state, dirs.first()) {
         (State::Missing, _) | (_, None) => file.to_owned(),
-        (_, Some(path)) => path.display().to_string(),
+        (_, Some(dir)) => dir.join(file).display().to_string(),
     };
     let (what, mend) = match state {
         State::Good => return Finding::ok("library", place, "loads"),
         State::Missing => {
-            let list: Vec<_> = match dir {
-                // The others are not looked at where one has a library.
-                Some(dir) => vec![dir.display().to_string()],
-                None => dirs.iter().map(|dir| dir.display().to_string()).collect(),
-            };
+            let list: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
             let mend = "install it there, or name its directory in library_dir of flexmig.toml";
             (format!("is not in {}", list.join(", ")), mend.to_owned())
         }

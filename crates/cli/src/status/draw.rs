@@ -29,12 +29,12 @@ pub fn text(report: &Report, named: bool, style: &Style) -> String {
     let mut text = String::new();
     drawing.write(&mut text, headline(report));
     let level = fold::level(report, named, &drawing);
-    match level {
+    match &level {
         Level::Pictures => drawing.pictures(&mut text, &report.nodes),
-        Level::Lines => drawing.lines(&mut text, &report.nodes),
+        Level::Lines(groups) => drawing.lines(&mut text, groups),
         Level::Classes => drawing.classes(&mut text, &report.nodes),
     }
-    drawing.jobs(&mut text, report, level);
+    drawing.jobs(&mut text, report, &level);
     for note in &report.notes {
         text.push_str(&format!("note: {note}\n"));
     }
@@ -149,21 +149,20 @@ impl Drawing<'_> {
     }
 
     /// A line per node, a character per leaf; nodes that look the same share a line.
-    fn lines(&self, text: &mut String, nodes: &[Node]) {
+    fn lines(&self, text: &mut String, groups: &[Vec<&Node>]) {
         text.push('\n');
-        let groups = fold::groups(nodes, self);
-        let name = |group: &fold::Group| cut(&group.names(), 28);
-        let times = |group: &fold::Group| match group.count() {
+        let name = |group: &[&Node]| cut(&fold::names(group), 28);
+        let times = |group: &[&Node]| match group.len() {
             1 => String::new(),
             count => format!("x{count}"),
         };
-        let widest = |of: &dyn Fn(&fold::Group) -> String| {
+        let widest = |of: &dyn Fn(&[&Node]) -> String| {
             groups.iter().map(|group| of(group).chars().count()).max().unwrap_or(0)
         };
         let (names, counts) = (widest(&name), widest(&times));
-        let states = widest(&|group| group.first.state.clone());
-        for group in &groups {
-            let node = group.first;
+        let states = widest(&|group| group[0].state.clone());
+        for group in groups {
+            let node = group[0];
             let mut line = Line::new(Paint::Bold, format!("{:names$}", name(group)));
             line.push(Paint::Plain, format!(" {:counts$}  ", times(group)));
             line.push(state_paint(node), format!("{:states$}  ", node.state));
@@ -195,7 +194,7 @@ impl Drawing<'_> {
         text.push('\n');
         let row = |class: &fold::Class| {
             vec![
-                cut(&class.names(), 28),
+                cut(&fold::names(&class.nodes), 28),
                 class.nodes.len().to_string(),
                 type_list(&class.nodes[0].types),
                 self.gauge(class),
@@ -242,8 +241,8 @@ impl Drawing<'_> {
     }
 
     /// Who holds leaves and who waits for them.
-    fn jobs(&self, text: &mut String, report: &Report, level: Level) {
-        let shown = if level == Level::Classes { 0 } else { JOBS };
+    fn jobs(&self, text: &mut String, report: &Report, level: &Level) {
+        let shown = if matches!(level, Level::Classes) { 0 } else { JOBS };
         if !report.jobs.is_empty() && shown > 0 {
             let row = |job: &super::report::Holder| {
                 let (number, letter) = self.keys[job.id.as_str()];
@@ -381,7 +380,7 @@ struct Row<'n> {
 /// A row per GPU, then one per type for the leaves of no known GPU.
 fn rows(node: &Node) -> Vec<Row<'_>> {
     let of_gpu = |gpu: &Gpu| {
-        let at = |index: &u32| node.leaves.iter().find(|leaf| leaf.index == *index);
+        let at = |&index: &u32| node.leaves.get(index as usize);
         let leaves: Vec<&Leaf> = gpu.leaves.iter().filter_map(at).collect();
         let numa = gpu.numa.map(|numa| format!(", NUMA {numa}")).unwrap_or_default();
         let model = gpu.model.strip_prefix("NVIDIA ").unwrap_or(&gpu.model);

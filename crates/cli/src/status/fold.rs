@@ -12,61 +12,51 @@ const PICTURES: usize = 60;
 const LINES: usize = 40;
 
 /// How much of each node is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum Level<'n> {
     /// A bar per GPU.
     Pictures,
     /// A line per node, those that look the same together.
-    Lines,
+    Lines(Vec<Vec<&'n Node>>),
     /// A line per kind of node.
     Classes,
 }
 
 /// As much as fits on a screen; pictures in any case of nodes that the user named.
-pub fn level(report: &Report, named: bool, drawing: &Drawing) -> Level {
+pub fn level<'n>(report: &'n Report, named: bool, drawing: &Drawing) -> Level<'n> {
     let rows = |node: &Node| 2 + node.gpus.len().max(node.types.len());
     if named || report.nodes.iter().map(rows).sum::<usize>() <= PICTURES {
-        Level::Pictures
-    } else if groups(&report.nodes, drawing).len() <= LINES {
-        Level::Lines
-    } else {
-        Level::Classes
+        return Level::Pictures;
     }
-}
-
-/// Nodes that look the same.
-pub struct Group<'n> {
-    /// One of them.
-    pub first: &'n Node,
-    names: Vec<&'n str>,
-}
-
-impl Group<'_> {
-    /// Their names as a host list.
-    pub fn names(&self) -> String {
-        hostlist::compact(&self.names)
-    }
-
-    /// How many they are.
-    pub fn count(&self) -> usize {
-        self.names.len()
-    }
+    let groups = groups(&report.nodes, drawing);
+    if groups.len() <= LINES { Level::Lines(groups) } else { Level::Classes }
 }
 
 /// The nodes by their looks, in order of the first of each.
-pub fn groups<'n>(nodes: &'n [Node], drawing: &Drawing) -> Vec<Group<'n>> {
-    let mut places = BTreeMap::new();
-    let mut groups: Vec<Group> = Vec::new();
-    for node in nodes {
+fn groups<'n>(nodes: &'n [Node], drawing: &Drawing) -> Vec<Vec<&'n Node>> {
+    alike(nodes, |node| {
         let mut looks = String::new();
         drawing.signs(node).write_to(&mut looks, &Default::default());
-        let place = *places.entry((looks, &node.state)).or_insert(groups.len());
+        (looks, &node.state)
+    })
+}
+
+/// Nodes with one key together, in order of the first of each.
+fn alike<'n, K: Ord>(nodes: &'n [Node], key: impl Fn(&'n Node) -> K) -> Vec<Vec<&'n Node>> {
+    let mut places = BTreeMap::new();
+    let mut groups: Vec<Vec<&Node>> = Vec::new();
+    for node in nodes {
+        let place = *places.entry(key(node)).or_insert(groups.len());
         match groups.get_mut(place) {
-            Some(group) => group.names.push(&node.name),
-            None => groups.push(Group { first: node, names: vec![&node.name] }),
+            Some(group) => group.push(node),
+            None => groups.push(vec![node]),
         }
     }
     groups
+}
+
+/// Their names as a host list.
+pub fn names(nodes: &[&Node]) -> String {
+    hostlist::compact(nodes.iter().map(|node| &node.name))
 }
 
 /// Nodes with the same leaves.
@@ -91,25 +81,9 @@ pub struct Class<'n> {
     pub most_free: u64,
 }
 
-impl Class<'_> {
-    /// Their names as a host list.
-    pub fn names(&self) -> String {
-        hostlist::compact(self.nodes.iter().map(|node| &node.name))
-    }
-}
-
 /// The nodes by their leaves, in order of the first of each.
 pub fn classes(nodes: &[Node]) -> Vec<Class<'_>> {
-    let mut places = BTreeMap::new();
-    let mut groups: Vec<Vec<&Node>> = Vec::new();
-    for node in nodes {
-        let place = *places.entry(type_list(&node.types)).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(node),
-            None => groups.push(vec![node]),
-        }
-    }
-    groups.into_iter().map(class).collect()
+    alike(nodes, |node| type_list(&node.types)).into_iter().map(class).collect()
 }
 
 fn class(nodes: Vec<&Node>) -> Class<'_> {

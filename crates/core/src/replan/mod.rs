@@ -322,7 +322,7 @@ impl Context<'_> {
             false => self.history.first(name).unwrap_or(&current).leaves(),
         };
         let mut choices = self.choices(job, note, self.slurm);
-        choices.retain(|shape| shape.leaves() <= most && shape.parts() != current.parts());
+        choices.retain(|shape| shape.leaves() <= most && shape.parts().as_ref() != Some(&parts));
         // Best first, so the first that fits is the one.
         let found = choices.into_iter().find_map(|target| {
             let demand = target.demand(job);

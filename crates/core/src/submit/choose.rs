@@ -211,7 +211,7 @@ impl<'a> Case<'a> {
     }
 
     /// A candidate as it is.
-    pub fn typed(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {
+    fn typed(&self, selection: &Selection<'a>, place: usize) -> Choice<'a> {
         let parts = selection.candidates[place].parts.clone();
         Choice { parts, why: selection.why(place), either: Vec::new(), place }
     }

@@ -207,7 +207,8 @@ pub fn decide(site: &Site, slurm: &Dialect, job: &Job) -> Result<Option<Decision
 }
 
 /// What every set of leaves would make of a new job, best first: all that policy allows and nodes
-/// can hold, with their types. For re-planning, which looks at nodes more closely.
+/// can hold, with their types. For re-planning, which looks at nodes more closely; so without what
+/// is for the user and for other submits.
 pub fn decide_each(site: &Site, slurm: &Dialect, job: &Job) -> Result<Vec<Decision>, Rejection> {
     let Some(asked) = asked(site, slurm, job, false)? else { return Ok(Vec::new()) };
     if let Some(why) = site.refused() {
@@ -216,11 +217,8 @@ pub fn decide_each(site: &Site, slurm: &Dialect, job: &Job) -> Result<Vec<Decisi
     let scope = site.scope(job.partition);
     let case = Case::new(site, slurm, &scope, &asked, job)?;
     let selection = case.selection()?;
-    case.choose(&selection)?;
-    let places = 0..selection.candidates.len();
-    let allowed = places.filter(|&place| case.problem(&selection.candidates[place]).is_none());
-    let with_types = |place| decision(&case, &selection, &case.typed(&selection, place));
-    Ok(allowed.map(with_types).collect())
+    let allowed = selection.candidates.iter().filter(|candidate| case.problem(candidate).is_none());
+    Ok(allowed.map(|candidate| asking(&case, &case.demand(&candidate.parts))).collect())
 }
 
 /// How an answer came about, for `flexmig explain`.
@@ -261,11 +259,17 @@ pub fn explain(site: &Site, slurm: &Dialect, job: &Job) -> Explanation {
     explanation
 }
 
+/// What a job asks for with these leaves, and what is filled in beside them.
+fn asking(case: &Case, demand: &Demand) -> Decision {
+    let mut decision = fill::fill(case.site, case.scope, case.job, demand);
+    rewrite(case, demand, &mut decision);
+    decision
+}
+
 /// What to change in a new job.
 fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
     let demand = case.demand(&choice.parts);
-    let mut decision = fill::fill(case.site, case.scope, case.job, &demand);
-    rewrite(case, &demand, &mut decision);
+    let mut decision = asking(case, &demand);
     if let Some((features, prefer)) = choice.features() {
         (decision.features, decision.prefer) = (Some(features), Some(prefer));
     }
@@ -277,7 +281,6 @@ fn decision(case: &Case, selection: &Selection, choice: &Choice) -> Decision {
     decision.flexible =
         choice.either.is_empty() && selection.candidates.iter().filter(|c| c.fits).nth(1).is_some();
     decision.translated = case.asked.request.has_gpus();
-    decision.promise = demand.promise();
     decision.note = note(case.asked, choice, &decision);
     decision.message = case
         .site
@@ -338,7 +341,6 @@ pub fn decide_change(
         None => Decision::default(),
     };
     rewrite(&case, &demand, &mut decision);
-    decision.promise = demand.promise();
     decision.note = note(&asked, &choice, &decision);
     Ok(Some(decision))
 }
@@ -388,7 +390,7 @@ fn asked<'a>(
     }
 }
 
-/// Writes the request with the chosen types in the release's notation.
+/// Writes the request with the chosen types in the release's notation, and what is promised.
 fn rewrite(case: &Case, demand: &Demand, decision: &mut Decision) {
     let leaves = demand.wanted.iter().map(|part| (part.kind, part.count));
     let text = case.asked.request.write_composed(case.slurm.notation, leaves);
@@ -396,6 +398,7 @@ fn rewrite(case: &Case, demand: &Demand, decision: &mut Decision) {
         Field::Task => decision.tres_per_task = Some(text),
         Field::Node | Field::Job | Field::Socket => decision.tres_per_node = Some(text),
     }
+    decision.promise = demand.promise();
 }
 
 /// `[flexmig:v1 req=20gb:2 got=2g.20gb:2 fill=t why=memory]`
