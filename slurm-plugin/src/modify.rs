@@ -11,7 +11,7 @@ use flexmig_core::submit::{Job, Site, decide_change};
 use slurm_sys::{ErrMsg, JobDesc, SLURM_SUCCESS, Slurm, log};
 
 use crate::submit::{Fields, apply_numbers, apply_request, dialect, id, mentions_leaves, rejected};
-use crate::{replan, settings};
+use crate::{replan, settings, view};
 
 /// Handles an update. Returns Slurm's error code. On 22.05 there is no `err`: the user sees the
 /// code's text only, the log has the line.
@@ -36,7 +36,13 @@ pub fn modify(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
             log::debug(format_args!("uid {uid}: update: {}", decision.note));
             SLURM_SUCCESS
         }
-        Err(rejection) => rejected(uid, &rejection, err),
+        Err(rejection) => {
+            if id(job).and_then(|id| site.admin_comment(&id)).is_none() {
+                // So that the same update can succeed soon.
+                view::want_jobs();
+            }
+            rejected(uid, &rejection, err)
+        }
     }
 }
 

@@ -45,8 +45,8 @@ struct Watcher {
     stop: Arc<AtomicBool>,
 }
 
-/// Has the next views show the jobs. For a submit that accepted a flexible request: one atomic
-/// store.
+/// Has the next views show the jobs. For a submit that accepted a flexible request, and for an update of
+/// a job that the view does not tell: one atomic store.
 pub fn want_jobs() {
     JOBS_WANTED.store(LOOKS, Ordering::Relaxed);
 }
@@ -253,6 +253,9 @@ impl Refresher {
         let (policy, conf) = (files.policy(), files.for_view().conf);
         let refreshed = Refreshed { cluster, view: &view, site: &site, policy, conf };
         fence("replan", (), || (self.after_refresh)(&refreshed));
+        // The tests wait for this line.
+        let jobs = if view.jobs.is_some() { "jobs too" } else { "no jobs" };
+        log::debug(format_args!("view: looked at {} nodes, {jobs}", view.nodes.len()));
     }
 
     /// Time since the last view, or since the start.

@@ -146,6 +146,20 @@ impl Cluster {
         self.wait_ready();
     }
 
+    /// Waits until the plugin's view has seen everything that runs by now.
+    ///
+    /// # Panics
+    /// If that takes over 60 seconds; so does a `refresh` of 0.
+    #[track_caller]
+    pub fn wait_view(&self) {
+        let mark = self.controller().log_mark();
+        // The first of these looks may have begun before.
+        wait_for("two looks at the cluster", 60, || {
+            let log = self.controller().log_since(mark);
+            (log.matches("flexmig: view: looked at ").count() >= 2).then_some(())
+        });
+    }
+
     /// Makes slurmctld save the state of its jobs and waits until it has.
     ///
     /// Slurm saves on most changes, up to 5 s later, but not when backfill starts a job: without a

@@ -37,11 +37,6 @@ fn moves(cluster: &Cluster) -> bool {
     moves
 }
 
-/// Waits until a view has seen everything that runs by now.
-fn look() {
-    std::thread::sleep(Duration::from_millis(REFRESH * 1000 + 500));
-}
-
 /// A job that holds leaves until it is cancelled.
 fn holder<'c>(cluster: &'c Cluster, args: &str) -> Job<'c> {
     let job = cluster.sbatch(&format!("-n1 {args}"), "sleep 600");
@@ -93,7 +88,7 @@ fn three_slices_move_to_three_small_leaves_when_these_are_free_first() {
     let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
     let script = "srun sh -c 'echo rank $SLURM_PROCID $CUDA_VISIBLE_DEVICES'\n".to_owned() + STAY;
-    look();
+    cluster.wait_view();
     let job = cluster.sbatch("-t 10 --comment=mine --gres=flexmig:3g:1", &script);
     if !moves(&cluster) {
         // The shorter queue has decided, and that is final.
@@ -148,7 +143,7 @@ fn three_slices_stay_when_the_large_leaf_is_free_first() {
     }
     let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
     holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    look();
+    cluster.wait_view();
     let job = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     stays(&job, "flexmig:3g.40gb:1", 1);
     big.cancel();
@@ -166,7 +161,7 @@ fn the_users_own_comment_and_tasks_stay() {
     }
     holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    look();
+    cluster.wait_view();
     let job = cluster.sbatch("-t 10 -n2 -c2 --gres=flexmig:3g:1", STAY);
     let note = admin_comment(&job.info());
     let update = format!("AdminComment=before {note} after");
@@ -190,7 +185,7 @@ fn an_srun_that_waits_gets_a_rank_on_each_leaf_that_it_moved_to() {
     }
     holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    look();
+    cluster.wait_view();
     let srun = cluster.client("srun").args("-n3 -t 10 --gres=flexmig:3g:1 sh -c");
     let waiting = srun.arg("echo $CUDA_VISIBLE_DEVICES on $FLEXMIG_PROFILES").seconds(60).spawn();
     wait_for("srun to wait", 20, || {
@@ -216,7 +211,7 @@ fn a_job_of_higher_priority_on_the_same_node_is_not_delayed() {
     let three = holder(&cluster, "-t 30 --gres=flexmig:1g.10gb:3");
     let last = holder(&cluster, "-t 10 --gres=flexmig:1g.10gb:1");
     let high = cluster.sbatch("-t 5 --priority=5000 --gres=flexmig:1g.10gb:4", STAY);
-    look();
+    cluster.wait_view();
     let long = cluster.sbatch("-t 60 --priority=1000 --gres=flexmig:3g:1", STAY);
     let short = cluster.sbatch("-t 1 --priority=900 --gres=flexmig:3g:1", STAY);
     wait_for("the plan of the first job", 20, || {
@@ -246,7 +241,7 @@ fn two_jobs_do_not_move_onto_the_same_leaves() {
     }
     let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let small = holder(&cluster, "--gres=flexmig:1g.10gb:4");
-    look();
+    cluster.wait_view();
     let first = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     let second = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     stays(&second, "flexmig:3g.40gb:1", 1);
@@ -269,7 +264,7 @@ fn a_reserved_node_is_not_moved_to() {
     holder(&cluster, "-w n1 --gres=flexmig:3g.40gb:1");
     holder(&cluster, "-w n1 --gres=flexmig:1g.10gb:3");
     let all = holder(&cluster, "-w n2 --gres=flexmig:1g.10gb:7");
-    look();
+    cluster.wait_view();
     let job = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     let reservation = "create reservation=kept starttime=now duration=60 nodes=n2 users=root \
                        flags=IGNORE_JOBS";
@@ -293,7 +288,7 @@ fn moved_in_vain(cluster: &Cluster) -> (Job<'_>, Job<'_>) {
     let reservation = "create reservation=kept starttime=now+10minutes duration=60 nodes=n2 \
                        users=root flags=IGNORE_JOBS";
     cluster.scontrol(reservation).ok();
-    look();
+    cluster.wait_view();
     let job = cluster.sbatch("-t 60 --gres=flexmig:3g:1", STAY);
     assert_eq!(asks(&job), "flexmig:3g.40gb:1");
     all.cancel();
@@ -361,7 +356,7 @@ fn of_an_array_the_next_tasks_move() {
     holder(&cluster, "-w n1 --gres=flexmig:3g.40gb:1");
     holder(&cluster, "-w n1 --gres=flexmig:1g.10gb:3");
     let all = holder(&cluster, "-w n2 --gres=flexmig:1g.10gb:7");
-    look();
+    cluster.wait_view();
     let array = cluster.sbatch("--array=3-9 -t 10 --gres=flexmig:3g:1", "sleep 600");
     all.cancel();
     // Seven leaves are enough for two tasks.
@@ -392,7 +387,7 @@ fn jobs_that_wait_for_something_else_are_left_alone() {
     }
     let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    look();
+    cluster.wait_view();
     let after = format!("--dependency=afterany:{} -t 10 --gres=flexmig:3g:1", big.id);
     let waiting = [
         cluster.sbatch("--hold -t 10 --gres=flexmig:3g:1", STAY),
@@ -416,7 +411,7 @@ fn what_the_user_changed_is_the_users_choice() {
     }
     holder(&cluster, "--gres=flexmig:3g.40gb:1");
     let small = holder(&cluster, "--gres=flexmig:1g.10gb:4");
-    look();
+    cluster.wait_view();
     let job = cluster.sbatch("-t 10 -n1 --gres=flexmig:3g:1", STAY);
     cluster.scontrol(&format!("update JobId={} Gres=flexmig:1g.10gb:2", job.id)).ok();
     assert_eq!(asks(&job), "flexmig:1g.10gb:2");
@@ -439,7 +434,7 @@ fn a_controller_that_stands_by_moves_nothing_until_it_takes_over() {
     holder(&cluster, "-w n1 --gres=flexmig:3g.40gb:1");
     let on_n1 = holder(&cluster, "-w n1 --gres=flexmig:1g.10gb:4");
     let on_n2 = holder(&cluster, "-w n2 --gres=flexmig:1g.10gb:7");
-    look();
+    cluster.wait_view();
     let first = cluster.sbatch("-t 60 --gres=flexmig:3g:1", STAY);
     let second = cluster.sbatch("-t 60 --gres=flexmig:3g:1", STAY);
     stays(&second, "flexmig:3g.40gb:1", 2);

@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{STAY, flexmig, leaves, node, shown, two_gpus};
 use flexmig_cluster::{Client, Cluster, Release, wait_for};
 use serde_json::Value;
@@ -164,8 +162,7 @@ fn explain_says_what_sbatch_will_do() {
         let holders: Vec<_> =
             (0..busy).map(|_| cluster.sbatch("--gres=flexmig:3g.40gb:1 -t 60", STAY)).collect();
         holders.iter().for_each(|job| drop(shown(job)));
-        // The plugin looks once a second.
-        std::thread::sleep(Duration::from_secs(3));
+        cluster.wait_view();
         let told = json(&cluster, "explain --gres=flexmig:3g:1 -t 60 --json");
         assert_eq!(told["accepted"], true, "{told}");
         let chosen = &told["candidates"][0];
@@ -233,7 +230,7 @@ fn explain_reads_options_as_sbatch_does() {
                 assert!(info.text.contains(note), "{options}: {}", info.text);
                 job.cancel();
                 // What it would have taken counts as taken until the next look.
-                std::thread::sleep(Duration::from_secs(2));
+                cluster.wait_view();
             }
             Err(ran) => {
                 assert_eq!(told["accepted"], false, "{options}: {ran}");

@@ -33,9 +33,13 @@ const LARGE: &str = "3g.40gb:1";
 const SMALL: &str = "1g.10gb:3";
 
 fn wait_choice(cluster: &Cluster, wanted: &str) {
-    wait_for(&format!("3g to become {wanted}"), 15, || (choice(cluster) == wanted).then_some(()));
+    wait_for_choice(cluster, wanted);
     // What was handed out counts as taken until the next look.
-    std::thread::sleep(Duration::from_millis(1500));
+    cluster.wait_view();
+}
+
+fn wait_for_choice(cluster: &Cluster, wanted: &str) {
+    wait_for(&format!("3g to become {wanted}"), 15, || (choice(cluster) == wanted).then_some(()));
 }
 
 /// A job that holds the large leaf.
@@ -285,7 +289,7 @@ fn without_refresh_nothing_is_known_of_free_leaves() {
     cluster.set_policy(FAST);
     wait_choice(&cluster, SMALL);
     cluster.set_policy("[select]\nrefresh = 0\n");
-    wait_choice(&cluster, &first);
+    wait_for_choice(&cluster, &first);
     holder.cancel();
     assert!(!cluster.controller().log_since(mark).contains("error: flexmig"));
 }
@@ -389,7 +393,7 @@ fn a_cluster_without_leaves_is_no_trouble() {
         .nodes(2, Node::new)
         .slurm_conf("GresTypes=flexmig\n")
         .start();
-    std::thread::sleep(Duration::from_secs(3));
+    cluster.wait_view();
     let refused = cluster.try_sbatch("-n1 --gres=flexmig:3g:1", "true").unwrap_err();
     assert!(refused.stderr.contains("sbatch: error: flexmig: "), "{refused}");
     assert_eq!(cluster.sbatch("-n1", "echo fine").finish().trim(), "fine");

@@ -324,13 +324,18 @@ pub fn decide_change(
         (partition, _) => site.scope(partition),
     };
     let case = Case::of_change(site, slurm, &scope, &asked, job);
+    let or_later = |rejection: Rejection| match (&site.now, job.id) {
+        // The next two views tell the job.
+        (Some(_), Some(_)) => rejection.or_later(2 * u64::from(site.select.refresh)),
+        _ => rejection,
+    };
     let selection = case.selection()?;
     if known.is_none() {
-        limits::check_unknown(&case, &case.demand(&selection.best().parts))?;
+        limits::check_unknown(&case, &case.demand(&selection.best().parts)).map_err(or_later)?;
     }
     let choice = case.choose(&selection)?;
     if known.is_none() && job.partition.is_none() {
-        choose::same_everywhere(&case, &choice)?;
+        choose::same_everywhere(&case, &choice).map_err(or_later)?;
     }
     if !slurm.update_replaces && site.has_several_types() {
         return Err(Rejection::update_adds(&asked, slurm.version));

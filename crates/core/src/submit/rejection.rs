@@ -346,6 +346,13 @@ impl Rejection {
         invalid(asked, why, type_one_of(asked, offered, count))
     }
 
+    /// The same, for an update of a job that the site's view does not tell yet but will after so many
+    /// seconds.
+    pub(super) fn or_later(mut self, seconds: u64) -> Rejection {
+        self.instead.push_str(&format!(", or repeat it in {seconds} s"));
+        self
+    }
+
     pub(super) fn span_unknown(asked: &Asked) -> Rejection {
         let why = "site policy restricts who may have more than one leaf, and an update does not \
                    say whose job it is";

@@ -317,7 +317,11 @@ fn an_update_of_a_job_of_the_view_follows_the_rules_of_a_submit() {
     }
     let told = |job: &Job| decide_change(&site, &NEW, job).unwrap_err().to_string();
     // Other partitions would give other leaves, and one would not allow them.
-    assert!(told(&update("21")).contains("an update does not say whose job it is"));
+    assert_eq!(
+        told(&update("21")),
+        "Gres=flexmig:3g:1: site policy restricts who may have more than one leaf, and an update \
+         does not say whose job it is: cancel the job and submit it again, or repeat it in 10 s"
+    );
     assert_eq!(
         told(&Job { partition: Some("large"), id: Some("20"), ..gres("flexmig:2") }),
         "Gres=flexmig:2: site policy allows more than one leaf only in partition all: \
