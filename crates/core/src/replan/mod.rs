@@ -10,7 +10,8 @@
 //! | a node is open until the first planned start of a job that may go before; CPUs and memory fit | `nodes` |
 //! | waits for resources only; no het job, reservation, dependency, hold, begin time, limit | `job` |
 //! | of an array the next tasks only, as many as may run | here |
-//! | one update per job and backfill cycle, [`MOST`] per round; back after two cycles, then rest | `history` |
+//! | one update per job and backfill cycle, [`MOST`] per round; back after two cycles, then rest | [`Past`] |
+//! | leaves are left to jobs that wait for them and would waste less of them | `select` |
 //! | back at once from leaves that brought it to a limit | here |
 //! | never more leaves than at first where gres/flexmig is accounted, unless policy says so | here |
 //! | no two jobs onto the same leaves | `nodes`, `Nodes::give` |
@@ -22,6 +23,7 @@
 mod history;
 mod job;
 mod nodes;
+mod past;
 #[cfg(test)]
 mod tests;
 
@@ -31,17 +33,18 @@ use crate::note::Note;
 use crate::policy::{Compose, Policy};
 use crate::request;
 use crate::slurm_conf::SlurmConf;
-use crate::submit::{self, Dialect, Site};
+use crate::submit::{self, Decision, Dialect, Site};
 use crate::view::{ClusterView, JobState, JobView};
 use history::History;
 use job::Shape;
 use nodes::Nodes;
+pub use past::{Look, Past};
 
 /// Most updates of one round.
 pub const MOST: usize = 20;
 /// Most waiting jobs and tasks that a round looks at, first things first; backfill itself looks at
 /// 500 unless told otherwise.
-const JOBS: usize = 1000;
+pub const JOBS: usize = 1000;
 /// Tasks of one array that a round looks at.
 const TASKS: usize = MOST;
 /// `bf_interval` where slurm.conf does not say, and Slurm's own bound of it.
@@ -177,9 +180,10 @@ impl Planner {
             if done_arrays.contains(&waiting.job.job_id) {
                 continue;
             }
-            let context = Context { view, site, slurm, settings, history: &mut self.history };
+            let context = Context { view, site, slurm, settings };
+            let past = self.history.of(&waiting.name);
             let full = updates.len() >= MOST;
-            match context.look_at(waiting, &mut nodes, full) {
+            match context.look_at(waiting, past, &mut nodes, full) {
                 Found::Starts => {}
                 Found::Waits => _ = done_arrays.insert(waiting.job.job_id),
                 Found::Moves(update) => updates.push(*update),
@@ -190,12 +194,13 @@ impl Planner {
 
     /// Slurm made this update.
     pub fn made(&mut self, update: &Update, now: u64, settings: &Settings) {
-        self.history.changed(&update.job, &update.before, &update.after, now, settings);
+        let past = self.history.of(&update.job);
+        past.changed(&update.before, &update.after, now, settings.cycle);
     }
 
     /// Slurm refused this update, or could not be reached: the job is left alone for a while.
     pub fn failed(&mut self, update: &Update, now: u64, settings: &Settings) {
-        self.history.failed(&update.job, &update.before, now, settings);
+        self.history.of(&update.job).failed(&update.before, now, settings.cycle);
     }
 
     fn remember(&mut self, jobs: &[JobView], queue: &[Waiting], now: u64, settings: &Settings) {
@@ -273,27 +278,32 @@ struct Context<'a> {
     site: &'a Site,
     slurm: &'a Dialect<'a>,
     settings: &'a Settings,
-    history: &'a mut History,
 }
 
 impl Context<'_> {
-    fn look_at(mut self, waiting: &Waiting, nodes: &mut Nodes, full: bool) -> Found {
-        let (job, name, now) = (waiting.job, waiting.name.as_str(), self.view.taken_at);
+    fn look_at(
+        self,
+        waiting: &Waiting,
+        past: &mut Past<Shape>,
+        nodes: &mut Nodes,
+        full: bool,
+    ) -> Found {
+        let (job, now, cycle) = (waiting.job, self.view.taken_at, self.settings.cycle);
         let current = Shape::of(job);
         let note = Note::find(&job.admin_comment);
         let note = note.filter(|note| may_move(job, note, &current, self.settings));
-        let may_change = !full && self.history.may_change(name, now, self.settings);
+        let may_change = !full && past.may_change(now, cycle);
         let movable = note.as_ref().filter(|_| may_change);
         if let Some(note) = &note {
-            self.recognise(job, name, note);
+            self.recognise(job, past, note);
         }
         if !job.waits_for_resources(now) {
-            let back = movable.zip(self.history.first(name));
+            let back = movable.zip(past.first());
             let back = back.and_then(|(note, first)| update(waiting, note, first, BACK));
             return back.map_or(Found::Waits, Found::Moves);
         }
         if let Some(note) = movable
-            && let Some(first) = self.history.due_back(name, now, self.settings)
+            && let Some(first) = past.due_back(now, cycle)
         {
             return update(waiting, note, first, BACK).map_or(Found::Waits, Found::Moves);
         }
@@ -303,56 +313,68 @@ impl Context<'_> {
         };
         let demand = current.demand(job);
         let start = own.start(&parts, &demand);
-        let since = self.history.ready_since(name, start.is_some(), now);
-        if let Some(places) = start {
-            if job::asks_for_more(job, parts.len()) {
-                // It may well wait for that.
-                return Found::Waits;
-            }
-            // One that could start but does not is stopped by something that is not known here:
-            // others may then have its place, and it another one.
-            if self.history.believes(since, now, self.settings) {
-                nodes.give(&places, &parts, &demand);
-                return Found::Starts;
-            }
+        let look = past.look(start.is_some(), movable.is_some(), now, cycle);
+        if start.is_some() && job::asks_for_more(job, parts.len()) {
+            // It may well wait for that.
+            return Found::Waits;
         }
-        let Some(note) = movable else { return Found::Waits };
-        let most = match self.settings.more_leaves {
-            true => u64::MAX,
-            false => self.history.first(name).unwrap_or(&current).leaves(),
-        };
-        let mut choices = self.choices(job, note, self.slurm);
-        choices.retain(|shape| shape.leaves() <= most && shape.parts().as_ref() != Some(&parts));
-        // Best first, so the first that fits is the one.
-        let found = choices.into_iter().find_map(|target| {
-            let demand = target.demand(job);
-            let places = own.start(&target.parts()?, &demand)?;
-            Some((target, demand, places))
-        });
-        let Some((target, demand, places)) = found else { return Found::Waits };
-        nodes.give(&places, &target.parts().unwrap_or_default(), &demand);
-        update(waiting, note, &target, MOVED).map_or(Found::Waits, Found::Moves)
+        match (look, start, movable) {
+            (Look::Starts, Some(places), _) => {
+                nodes.give(&places, &parts, &demand);
+                Found::Starts
+            }
+            (Look::MayMove, _, Some(note)) => {
+                let most = match self.settings.more_leaves {
+                    true => u64::MAX,
+                    false => past.first().unwrap_or(&current).leaves(),
+                };
+                let places = |shape: &Shape| own.start(&shape.parts()?, &shape.demand(job));
+                let starts = |shape: &Shape| {
+                    shape.leaves() <= most
+                        && shape.parts().as_ref() != Some(&parts)
+                        && places(shape).is_some()
+                };
+                let found = self.choice(job, note, self.slurm, Some(&starts));
+                let found = found.and_then(|target| Some((places(&target)?, target)));
+                let Some((places, target)) = found else { return Found::Waits };
+                nodes.give(&places, &target.parts().unwrap_or_default(), &target.demand(job));
+                update(waiting, note, &target, MOVED).map_or(Found::Waits, Found::Moves)
+            }
+            _ => Found::Waits,
+        }
     }
 
     /// A job that a slurmctld process before this one has moved: its note says so.
-    fn recognise(&mut self, job: &JobView, name: &str, note: &Note) {
-        if note.why == MOVED && self.history.first(name).is_none() {
+    fn recognise(&self, job: &JobView, past: &mut Past<Shape>, note: &Note) {
+        if note.why == MOVED && past.first().is_none() {
             // What was its first choice is not known any more, but what it would be now.
             let blind = Dialect { now: u64::MAX, ..*self.slurm };
-            if let Some(first) = self.choices(job, note, &blind).into_iter().next() {
+            if let Some(first) = self.choice(job, note, &blind, None) {
                 let away = first.tres_per_node != job.tres_per_node;
-                self.history.found(name, first, away.then_some(self.view.taken_at));
+                past.found(first, away.then_some(self.view.taken_at));
             }
         }
     }
 
-    /// What the job's first request could become, best first.
-    fn choices(&self, job: &JobView, note: &Note, slurm: &Dialect) -> Vec<Shape> {
-        let Some(request) = job::first_request(job, note) else { return Vec::new() };
+    /// The best that the job's first request could become; of what could start now, if that is told.
+    fn choice(
+        &self,
+        job: &JobView,
+        note: &Note,
+        slurm: &Dialect,
+        starts: Option<&dyn Fn(&Shape) -> bool>,
+    ) -> Option<Shape> {
+        let request = job::first_request(job, note)?;
         let first = job::first_job(job, note, &request);
-        let decisions = submit::decide_each(self.site, slurm, &first).unwrap_or_default();
-        let shape = |decision| Shape::decided(job, note, decision, self.settings.limits);
-        decisions.iter().filter_map(shape).collect()
+        let shape = |decision: &Decision| Shape::decided(job, note, decision, self.settings.limits);
+        let decision = match starts {
+            None => submit::decide_again(self.site, slurm, &first, None),
+            Some(starts) => {
+                let starts = |decision: &Decision| shape(decision).is_some_and(|s| starts(&s));
+                submit::decide_again(self.site, slurm, &first, Some(&starts))
+            }
+        };
+        shape(&decision?)
     }
 }
 

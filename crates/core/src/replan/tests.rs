@@ -302,6 +302,27 @@ fn a_node_is_open_until_a_job_that_goes_before_is_planned_on_it() {
 }
 
 #[test]
+fn what_is_best_of_its_own_nodes_is_taken() {
+    // Onto n1 a job is planned that goes after this one: new jobs keep off, this one need not.
+    let nodes =
+        vec![node("n1", &[("1g.10gb", 3, 0), ("3g.40gb", 1, 1)]), node("n2", &[("2g.20gb", 2, 0)])];
+    let jobs = || vec![job(1, "3g:1", "3g.40gb:1"), planned("all", 5, 1)];
+    assert_eq!(plan(&view(nodes.clone(), jobs())), one("1", "1g.10gb:3"));
+    // Three leaves were free for all when the round began, but a job in front has one of them.
+    let front = job(0, "1g.10gb:1", "1g.10gb:1");
+    assert_eq!(plan(&view(nodes, [vec![front], jobs()].concat())), one("1", "2g.20gb:2"));
+}
+
+#[test]
+fn leaves_that_others_wait_for_are_left_to_them() {
+    let nodes = vec![node("n1", &[("1g.10gb", 4, 4), ("4g.40gb", 1, 0)])];
+    let small = || job(1, "1g:1", "1g.10gb:1");
+    assert_eq!(plan(&view(nodes.clone(), vec![small()])), one("1", "4g.40gb:1"));
+    let large = JobView { time_limit: Some(10), ..job(2, "4g.40gb:1", "4g.40gb:1") };
+    assert_eq!(plan(&view(nodes, vec![small(), large])), []);
+}
+
+#[test]
 fn a_plan_that_backfill_has_just_wiped_still_counts() {
     let mut planner = Planner::default();
     let jobs = vec![job(1, "3g:1", "3g.40gb:1"), planned("all", 5000, 30)];

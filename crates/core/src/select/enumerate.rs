@@ -133,6 +133,7 @@ impl<'k> Candidate<'k> {
             fits: false,
             starts_now: None,
             wanted: false,
+            left: false,
             substitute: false,
             queue: 0,
             equal: true,

@@ -7,7 +7,8 @@
 //! The order of two candidates, first difference decides:
 //!
 //! 1. some nodes hold it at all;
-//! 2. it can start now, and does not waste leaves that other jobs wait for;
+//! 2. it can start now, and does not waste leaves that other jobs wait for (where all that serve the
+//!    request waste as much: those that nobody waits for first);
 //! 3. it is of the type that was named, not composed in its place;
 //! 4. of what cannot start and stays as it is: the shorter queue;
 //! 5. equal leaves;
@@ -130,6 +131,8 @@ pub struct Candidate<'k> {
     pub starts_now: Option<bool>,
     /// It could start now, but wastes leaves of a type that other jobs wait for.
     pub wanted: bool,
+    /// ... and is left to them, as leaves that waste less serve the request too.
+    pub left: bool,
     /// Composed in place of the type that was named.
     pub substitute: bool,
     /// Leaves that waiting jobs and this one ask for, per thousand that there are; of the longest

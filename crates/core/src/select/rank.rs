@@ -23,8 +23,14 @@ pub(super) fn rank(
                 |part: &Part| kind_of(part, kinds).is_some_and(|kind| supply.queue(kind).0 > 0);
             candidate.wanted = parts.iter().any(waited_for);
         }
-        let waits = candidate.starts_now == Some(false) || candidate.wanted;
-        if rules.stays && candidate.fits && waits {
+    }
+    // With nothing thriftier there is nothing to wait for.
+    let thriftier =
+        candidates.iter().any(|candidate| candidate.fits && !candidate.is_wasteful(kinds));
+    for candidate in candidates.iter_mut() {
+        candidate.left = candidate.wanted && thriftier;
+        let parts = &candidate.parts;
+        if rules.stays && candidate.fits && candidate.waits() {
             let times = need.times.max(1).saturating_mul(need.nodes.max(1));
             // With the job's own leaves: else the type of a few large leaves that nobody waits for
             // comes before one of many, of which one is free sooner.
@@ -65,8 +71,9 @@ fn weigh(candidate: &mut Candidate, kinds: &[&Kind], stock: &[u64], supply: &dyn
 /// The order of two candidates.
 pub(super) fn compare(a: &Candidate, b: &Candidate) -> Ordering {
     let now = |candidate: &Candidate| {
-        let Candidate { fits, starts_now, wanted, substitute, queue, .. } = *candidate;
-        (!fits, starts_now == Some(false) || wanted, substitute, queue)
+        let Candidate { fits, wanted, substitute, queue, .. } = *candidate;
+        let waits = candidate.waits();
+        (!fits, waits, wanted && !waits, substitute, queue)
     };
     now(a).cmp(&now(b)).then_with(|| static_key(a).cmp(&static_key(b)))
 }
@@ -84,6 +91,11 @@ pub(super) fn static_key<'c>(candidate: &'c Candidate) -> impl Ord + use<'c> {
 }
 
 impl Candidate<'_> {
+    /// It has to wait, or does better to.
+    fn waits(&self) -> bool {
+        self.starts_now == Some(false) || self.left
+    }
+
     /// More than a quarter of the slices that it takes are above what was asked. A job on such
     /// leaves keeps others from them that would use them whole: in simulations on the Philly trace
     /// leaving them to those makes the makespan 1 % shorter.

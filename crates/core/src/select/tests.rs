@@ -238,6 +238,18 @@ fn large_leaves_are_left_to_those_who_wait_for_them() {
 }
 
 #[test]
+fn where_all_leaves_waste_as_much_there_is_nothing_to_wait_for() {
+    let policy = Select::default();
+    let mut farm = Farm::new(Some("A100 80GB"), &["4g.40gb", "7g.80gb"], &[&[(1, 0), (1, 1)]]);
+    farm.waiting = vec![1, 1];
+    assert_eq!(chosen(&farm, "flexmig:1g:1", &policy).0[0], "1 x 7g.80gb");
+    farm.nodes[0][0].1 = 1;
+    assert_eq!(chosen(&farm, "flexmig:1g:1", &policy).0[0], "1 x 4g.40gb");
+    farm.waiting = vec![1, 0];
+    assert_eq!(chosen(&farm, "flexmig:1g:1", &policy).0[0], "1 x 7g.80gb");
+}
+
+#[test]
 fn what_no_leaf_serves_is_told() {
     let policy = Select::default();
     let farm = Farm::new(None, &["1g.10gb", "2g.20gb"], &[&[(7, 7), (3, 3)]]);

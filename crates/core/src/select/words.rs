@@ -51,7 +51,7 @@ impl Candidate<'_> {
     fn write(&self, text: &mut String) -> fmt::Result {
         text.push_str(match (self.fits, self.starts_now) {
             (false, _) => "no node holds it",
-            (true, Some(true)) if self.wanted => "other jobs wait for these leaves",
+            (true, Some(true)) if self.left => "other jobs wait for these leaves",
             (true, Some(true)) => "can start now",
             (true, Some(false)) => "has to wait",
             (true, None) => "free leaves not known",

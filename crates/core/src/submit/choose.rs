@@ -2,14 +2,14 @@
 //! that policy allows and nodes can hold is taken.
 
 use super::fill::Nodes;
-use super::ground::Ground;
+use super::ground::{Ground, Known};
 use super::limits::{self, Demand, Problem};
 use super::rejection::Rejection;
 use super::site::{Class, Scope};
 use super::{Asked, Dialect, Field, Job, Site, features};
 use crate::few::Few;
 use crate::request::{Term, Want};
-use crate::select::{self, Candidate, How, Need, NoFit, Part, Parts, Rules, Selection};
+use crate::select::{self, Candidate, How, Need, NoFit, Part, Parts, Rules, Selection, Supply};
 
 /// One request and everything that it is looked at with.
 pub(super) struct Case<'a> {
@@ -88,10 +88,19 @@ impl<'a> Case<'a> {
         Ok(selection)
     }
 
+    /// As [`Case::selection`], where the caller knows what could start now.
+    pub fn selection_of(&self, starts: &dyn Fn(&[Part]) -> bool) -> Result<Selection<'a>, NoFit> {
+        self.select_from(&self.terms, &Known { ground: self.supply(), starts })
+    }
+
     /// As [`Case::selection`], for other counts.
     pub fn select(&self, terms: &[Term<'a>]) -> Result<Selection<'a>, NoFit> {
+        self.select_from(terms, &self.supply())
+    }
+
+    fn select_from(&self, terms: &[Term<'a>], supply: &dyn Supply) -> Result<Selection<'a>, NoFit> {
         let rules = Rules { policy: &self.site.select, open: self.site.open, stays: self.stays() };
-        select::select(&self.scope.kinds(), terms, &rules, &self.need(), &self.supply())
+        select::select(&self.scope.kinds(), terms, &rules, &self.need(), supply)
     }
 
     /// What there is.

@@ -144,3 +144,35 @@ impl Supply for Ground<'_> {
         }
     }
 }
+
+/// A ground of which the caller knows what could start on it.
+pub(super) struct Known<'k> {
+    pub ground: Ground<'k>,
+    pub starts: &'k dyn Fn(&[Part<'_>]) -> bool,
+}
+
+impl Supply for Known<'_> {
+    fn holding(&self, parts: &[Part<'_>], need: &Need) -> u64 {
+        self.ground.holding(parts, need)
+    }
+
+    fn starts(&self, parts: &[Part<'_>], _need: &Need) -> Option<bool> {
+        Some((self.starts)(parts))
+    }
+
+    fn stock(&self, kind: &Kind) -> u64 {
+        self.ground.stock(kind)
+    }
+
+    fn queue(&self, kind: &Kind) -> (u64, u64) {
+        self.ground.queue(kind)
+    }
+
+    fn one_socket(&self, parts: &[Part<'_>]) -> Option<bool> {
+        self.ground.one_socket(parts)
+    }
+
+    fn nodes_like(&self, kinds: &[&Kind], found: &mut Vec<Vec<u64>>) {
+        self.ground.nodes_like(kinds, found);
+    }
+}

@@ -37,7 +37,7 @@ use std::fmt;
 
 use crate::note::{self, Filled};
 use crate::request::{self, Notation, Request, push_kind, push_number};
-use crate::select::{Part, Selection};
+use crate::select::{Candidate, Part, Selection};
 use choose::{Case, Choice};
 pub use considered::Considered;
 use limits::Demand;
@@ -206,19 +206,32 @@ pub fn decide(site: &Site, slurm: &Dialect, job: &Job) -> Result<Option<Decision
     Ok(Some(decision(&case, &selection, &choice)))
 }
 
-/// What every set of leaves would make of a new job, best first: all that policy allows and nodes
-/// can hold, with their types. For re-planning, which looks at nodes more closely; so without what
-/// is for the user and for other submits.
-pub fn decide_each(site: &Site, slurm: &Dialect, job: &Job) -> Result<Vec<Decision>, Rejection> {
-    let Some(asked) = asked(site, slurm, job, false)? else { return Ok(Vec::new()) };
-    if let Some(why) = site.refused() {
-        return Err(Rejection::refused(&asked, why));
+/// The best set of leaves for a job that waits, of all that policy allows and nodes can hold, with
+/// their types. `starts` tells which could start now, for re-planning, which looks at nodes more
+/// closely than a submit: the best of those then, if there is one that is not left to other jobs.
+/// Without what is for the user and for other submits.
+pub fn decide_again(
+    site: &Site,
+    slurm: &Dialect,
+    job: &Job,
+    starts: Option<&dyn Fn(&Decision) -> bool>,
+) -> Option<Decision> {
+    let asked = asked(site, slurm, job, false).ok()??;
+    if site.refused().is_some() {
+        return None;
     }
     let scope = site.scope(job.partition);
-    let case = Case::new(site, slurm, &scope, &asked, job)?;
-    let selection = case.selection()?;
-    let allowed = selection.candidates.iter().filter(|candidate| case.problem(candidate).is_none());
-    Ok(allowed.map(|candidate| asking(&case, &case.demand(&candidate.parts))).collect())
+    let case = Case::new(site, slurm, &scope, &asked, job).ok()?;
+    let decision = |parts: &[Part]| asking(&case, &case.demand(parts));
+    let selection = match starts {
+        Some(starts) => case.selection_of(&|parts| starts(&decision(parts))).ok()?,
+        None => case.selection().ok()?,
+    };
+    let serves = |candidate: &&Candidate| {
+        let now = candidate.starts_now == Some(true) && !candidate.left;
+        (now || starts.is_none()) && case.problem(candidate).is_none()
+    };
+    Some(decision(&selection.candidates.iter().find(serves)?.parts))
 }
 
 /// How an answer came about, for `flexmig explain`.

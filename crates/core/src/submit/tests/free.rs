@@ -273,9 +273,14 @@ fn slurm_chooses_between_types_that_features_tell_apart() {
     assert_eq!(decision.features.as_deref(), Some("[medium|big]"));
     assert_eq!(decision.prefer.as_deref(), Some("medium"));
     // The re-planner is told types.
-    let each = decide_each(&site, &NEW, &batch("flexmig:20gb:2")).unwrap();
-    let promises: Vec<&str> = each.iter().map(|decision| decision.promise.as_str()).collect();
-    assert_eq!(promises, ["2g.20gb:2", "3g.40gb:2"]);
+    let again = |starts: Option<&dyn Fn(&Decision) -> bool>| {
+        let decision = decide_again(&site, &NEW, &batch("flexmig:20gb:2"), starts);
+        decision.map(|decision| decision.promise)
+    };
+    assert_eq!(again(None).as_deref(), Some("2g.20gb:2"));
+    let large = |decision: &Decision| decision.promise == "3g.40gb:2";
+    assert_eq!(again(Some(&large)).as_deref(), Some("3g.40gb:2"));
+    assert_eq!(again(Some(&|_| false)), None);
 }
 
 #[test]
