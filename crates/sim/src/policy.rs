@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `static`, `drain` (at first) | 4g+2g+1g on every GPU |
 //! | `flex-uniform` | 1g on every GPU |
-//! | `flex` | from the sizes that jobs ask for: whole GPUs and 4g+3g for most of what asks for them, 1g for the rest |
+//! | `flex` | from the sizes that jobs ask for: whole GPUs, 4g+3g and 3x2g+1g for most of what asks for them, 1g for the rest |
 //! | `static-best` | of all layouts the one that is done first if nothing but the number of leaves counts; of the best eight, and that of `static`, the best in simulation |
 //! | `flex-best` | of the neighbours of that of `flex`, and all 1g, the best in simulation |
 
@@ -12,8 +12,10 @@ use crate::engine::{Observer, run};
 use crate::layout::Cut;
 use crate::{Gpu, Job, Layout, PolicyName, Setup};
 
-/// GPUs after which a layout repeats.
-const PERIOD: u32 = 8;
+/// GPUs after which a layout repeats, if no job has several of them.
+const PERIOD: u32 = 64;
+/// Of so many GPUs the layouts that are tried differ in one.
+const STEP: u32 = 8;
 /// Jobs that layouts are tried with.
 const SAMPLE: usize = 100_000;
 /// Layouts of `static-best` that are tried.
@@ -39,7 +41,7 @@ pub fn layout_of(setup: &Setup) -> Layout {
     let text = match setup.policy {
         PolicyName::FlexUniform => uniform(gpu),
         PolicyName::Flex | PolicyName::FlexBest if gpu.slices == 7 => {
-            "3*7g,2*4g+3g,3*7x1g".to_owned()
+            "3*7g,3*4g+3g,3x2g+1g,7x1g".to_owned()
         }
         _ if gpu.slices == 7 => "4g+2g+1g".to_owned(),
         _ => "2g+2x1g".to_owned(),
@@ -84,7 +86,7 @@ struct Blocks {
 
 impl Blocks {
     /// For the work that asks for each size. Some less than that, as 1g leaves serve every size, and
-    /// the large ones serve small sizes badly.
+    /// the large ones serve small sizes badly. How much less was tried on Philly: docs/results.
     fn of(setup: &Setup, jobs: &[Job]) -> Blocks {
         let gpu = setup.cluster.gpu;
         let mut work = [0.0; 8];
@@ -93,13 +95,32 @@ impl Blocks {
             work[slices] += job.run as f64 * job.all_slices() as f64;
         }
         let all = work.iter().sum::<f64>().max(1.0);
-        let (whole, half) = match gpu.slices {
-            7 => (work[7], work[3] + work[4]),
-            _ => (work[3..].iter().sum(), work[2]),
+        let (whole, half, pairs) = match gpu.slices {
+            7 => (work[7], work[3] + work[4], work[2]),
+            _ => (work[3..].iter().sum(), work[2], 0.0),
         };
         let period = f64::from(period(setup, jobs));
-        let whole = (period * 0.8 * whole / all).round() as u32;
-        Blocks { whole, half: (period * 0.6 * half / all).round() as u32, pairs: 0 }
+        let share = |work: f64, factor: f64| (period * factor * work / all).round() as u32;
+        Blocks { whole: share(whole, 0.92), half: share(half, 0.85), pairs: share(pairs, 0.8) }
+            .with_room(setup, jobs)
+    }
+
+    /// With as many nodes of one kind as the largest job needs that fits the cluster at all.
+    fn with_room(self, setup: &Setup, jobs: &[Job]) -> Blocks {
+        let (period, each) = (period(setup, jobs), setup.cluster.gpus_per_node.max(1));
+        let nodes = period / each;
+        let wanted = jobs.iter().map(|job| u32::from(job.gpus).div_ceil(each));
+        let wanted = wanted.filter(|&wanted| wanted <= nodes).max().unwrap_or(0);
+        let small = period - self.whole - self.half - self.pairs;
+        if !several(jobs) || self.whole.max(small) / each >= wanted {
+            self
+        } else if wanted == nodes {
+            // Small leaves, as these serve the others as well.
+            Blocks { whole: 0, half: 0, pairs: 0 }
+        } else {
+            let whole = wanted * each;
+            Blocks { whole, half: self.half.min(period - whole), pairs: 0 }
+        }
     }
 
     fn layout(self, setup: &Setup, jobs: &[Job]) -> Layout {
@@ -107,34 +128,54 @@ impl Blocks {
         let (half, pairs) =
             if gpu.slices == 7 { ("4g+3g", "3x2g+1g") } else { ("2x2g", "2g+2x1g") };
         let cut = |text: &str| read(gpu, text).cuts[0].clone();
-        let times = |text: &str, count: u32| vec![cut(text); count as usize];
-        let mut cuts = times(&format!("{}g", gpu.slices), self.whole);
-        cuts.extend(times(half, self.half));
-        cuts.extend(times(pairs, self.pairs));
-        let period = period(setup, jobs) as usize;
-        cuts.resize(period.max(1), cut(&uniform(gpu)));
-        Layout { cuts }
+        let period = period(setup, jobs);
+        let rest = period.saturating_sub(self.whole + self.half + self.pairs);
+        let kinds = [
+            (cut(&format!("{}g", gpu.slices)), self.whole),
+            (cut(half), self.half),
+            (cut(pairs), self.pairs),
+            (cut(&uniform(gpu)), rest),
+        ];
+        let group = if several(jobs) { period } else { setup.cluster.gpus_per_node };
+        let mut made = [0; 4];
+        let mut order: Vec<usize> = (0..period)
+            .map(|place| {
+                // The kind of which most is missing by now.
+                let behind = |&kind: &usize| {
+                    i64::from(kinds[kind].1 * (place + 1)) - i64::from(made[kind] * period)
+                };
+                let kind = (0..4).rev().max_by_key(behind).unwrap_or(3);
+                made[kind] += 1;
+                kind
+            })
+            .collect();
+        order.chunks_mut(group.max(1) as usize).for_each(<[usize]>::sort_unstable);
+        Layout { cuts: order.into_iter().map(|kind| kinds[kind].0.clone()).collect() }
     }
 }
 
-/// GPUs after which the layout repeats: a few, so that each node has some of each kind; all, with
-/// jobs of several GPUs, which need nodes of one kind.
+/// GPUs after which the layout repeats.
 fn period(setup: &Setup, jobs: &[Job]) -> u32 {
-    let several = jobs.iter().any(|job| job.gpus > 1);
-    if several { setup.cluster.gpus.min(1024) } else { PERIOD.min(setup.cluster.gpus) }.max(1)
+    let most = if several(jobs) { 1024 } else { PERIOD };
+    setup.cluster.gpus.clamp(1, most)
+}
+
+/// Jobs of several GPUs need nodes of one kind; without them each node has some of each kind.
+fn several(jobs: &[Job]) -> bool {
+    jobs.iter().any(|job| job.gpus > 1)
 }
 
 /// The layout of `flex` and those like it.
 fn around(setup: &Setup, jobs: &[Job]) -> Vec<Layout> {
     let middle = Blocks::of(setup, jobs);
     let period = period(setup, jobs);
-    let step = (period / PERIOD).max(1);
+    let step = (period / STEP).max(1);
     let near = |count: u32| [count, count + step, count.saturating_sub(step)];
     let alike = |whole| Blocks { whole, half: 0, pairs: 0 };
     let mut all = vec![alike(0), alike(period)];
     for whole in near(middle.whole) {
         for half in near(middle.half) {
-            for pairs in [0, step] {
+            for pairs in [middle.pairs, if middle.pairs == 0 { step } else { 0 }] {
                 let blocks = Blocks { whole, half, pairs };
                 if whole + half + pairs <= period && !all.contains(&blocks) {
                     all.push(blocks);
@@ -194,7 +235,7 @@ fn matching(setup: &Setup, jobs: &[Job]) -> Vec<Layout> {
         (1..8).filter(|&s| leaves[s] > 0.0).map(|s| each[s] / leaves[s]).fold(0.0, f64::max)
     };
     let mut best: Vec<(f64, Vec<usize>)> = Vec::new();
-    let period = PERIOD.min(setup.cluster.gpus).max(1) as usize;
+    let period = STEP.min(setup.cluster.gpus).max(1) as usize;
     let mut chosen = vec![0; period];
     loop {
         let time = time(&chosen);
@@ -252,9 +293,30 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_job_finds_nodes_of_one_kind() {
+        let cluster = Cluster { gpus: 32, gpus_per_node: 8, gpu: Gpu::named("a100-80").unwrap() };
+        let setup = Setup::new(cluster, PolicyName::Flex, SchedulerName::Easy);
+        let mut jobs: Vec<Job> = (0..200)
+            .map(|place| Job::new(place, 0, 1_000_000, [1, 3, 7][place as usize % 3]))
+            .collect();
+        let mut of = |gpus: u16| {
+            jobs[0] = Job { gpus, run: 1, slices: 7, ..jobs[0] };
+            with_layout(&setup, &jobs).layout.unwrap().to_string()
+        };
+        assert_eq!(of(8), "19*7g.80gb,7*4g.40gb+3g.40gb,6*7x1g.10gb");
+        assert_eq!(of(24), "24*7g.80gb,7*4g.40gb+3g.40gb,7x1g.10gb");
+        assert_eq!(of(32), "32*7x1g.10gb");
+        // It fits nowhere.
+        assert_eq!(of(64), of(8));
+    }
+
+    #[test]
     fn layouts_suit_what_is_asked_for() {
         let even = [1, 2, 3, 4, 7];
-        assert_eq!(layout(PolicyName::Flex, &even), "3*7g.80gb,2*4g.40gb+3g.40gb,3*7x1g.10gb");
+        assert_eq!(
+            layout(PolicyName::Flex, &even),
+            "3*7g.80gb,3*4g.40gb+3g.40gb,3x2g.20gb+1g.10gb,7x1g.10gb"
+        );
         assert_eq!(layout(PolicyName::Flex, &[1]), "8*7x1g.10gb");
         assert_eq!(layout(PolicyName::StaticBest, &[1]), "8*7x1g.10gb");
         assert_eq!(layout(PolicyName::StaticBest, &[3]), "8*2x3g.40gb");
