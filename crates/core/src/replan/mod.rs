@@ -42,9 +42,10 @@ pub use past::{Look, Past};
 
 /// Most updates of one round.
 pub const MOST: usize = 20;
-/// Most waiting jobs and tasks that a round looks at, first things first; backfill itself looks at
-/// 500 unless told otherwise.
+/// Most waiting jobs and tasks that a round looks at, first things first.
 pub const JOBS: usize = 1000;
+/// `bf_max_job_test` where slurm.conf does not say.
+const BF_MAX_JOB_TEST: usize = 500;
 /// Tasks of one array that a round looks at.
 const TASKS: usize = MOST;
 /// `bf_interval` where slurm.conf does not say, and Slurm's own bound of it.
@@ -64,6 +65,9 @@ pub struct Settings {
     pub on: bool,
     /// Seconds between two cycles of the backfill scheduler, at least those between two views.
     pub cycle: u64,
+    /// Waiting jobs that a round looks at: those that the backfill scheduler does, as others would be
+    /// moved in vain; [`JOBS`] at most.
+    pub depth: usize,
     /// A job may get more leaves than it had at first.
     pub more_leaves: bool,
     /// When a profile that was named is composed of others.
@@ -79,12 +83,15 @@ impl Settings {
     pub fn new(policy: &Policy, conf: Option<&SlurmConf>) -> Settings {
         let select = &policy.select;
         let words = |key| conf.into_iter().flat_map(move |conf| conf.words(key));
-        let interval = words("SchedulerParameters")
-            .filter_map(|word| word.split_once('='))
-            .find(|(key, _)| key.eq_ignore_ascii_case("bf_interval"))
-            .and_then(|(_, value)| value.parse::<u64>().ok())
-            .filter(|&seconds| seconds > 0)
-            .map(|seconds| seconds.min(LONGEST_INTERVAL));
+        let parameter = |name: &str| {
+            words("SchedulerParameters")
+                .filter_map(|word| word.split_once('='))
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .and_then(|(_, value)| value.parse::<u64>().ok())
+                .filter(|&number| number > 0)
+        };
+        let interval = parameter("bf_interval").map(|seconds| seconds.min(LONGEST_INTERVAL));
+        let depth = parameter("bf_max_job_test").map(|jobs| usize::try_from(jobs).unwrap_or(JOBS));
         let limits = words("AccountingStorageEnforce").any(|word| {
             let named = ["limits", "safe", "all"].iter().any(|l| word.eq_ignore_ascii_case(l));
             // The old form is a number, of which 1 means associations only.
@@ -96,6 +103,7 @@ impl Settings {
         Settings {
             on: select.replan && select.refresh > 0,
             cycle: interval.unwrap_or(BF_INTERVAL).max(select.refresh.into()),
+            depth: depth.unwrap_or(BF_MAX_JOB_TEST).min(JOBS),
             more_leaves: !accounted || select.replan_more_leaves,
             compose: select.compose,
             limits,
@@ -167,7 +175,7 @@ impl Planner {
         if !settings.on || !slurm.update_replaces {
             return updates;
         }
-        let queue = queue(jobs, view.taken_at);
+        let queue = queue(jobs, view.taken_at, settings.depth);
         self.remember(jobs, &queue, view.taken_at, settings);
         let plans = jobs.iter().filter_map(|job| {
             let plan = self.plans.get(&job.job_id)?;
@@ -222,7 +230,7 @@ impl Planner {
 }
 
 /// The jobs that wait for resources, in Slurm's order; of an array its next tasks.
-fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
+fn queue(jobs: &[JobView], now: u64, depth: usize) -> Vec<Waiting<'_>> {
     let mut running: HashMap<u32, u64> = HashMap::new();
     for job in jobs.iter().filter(|job| job.state == JobState::Running) {
         *running.entry(job.array_job_id.unwrap_or(0)).or_default() += 1;
@@ -248,7 +256,7 @@ fn queue(jobs: &[JobView], now: u64) -> Vec<Waiting<'_>> {
             }
             _ => queue.push(Waiting { job, name: job::name(job) }),
         }
-        if queue.len() >= JOBS {
+        if queue.len() >= depth {
             break;
         }
     }

@@ -69,6 +69,18 @@ impl<S: Clone + PartialEq> Past<S> {
         if may_change { Look::MayMove } else { Look::Waits }
     }
 
+    /// When to look at the job again if nothing else happens: the next time at which it may be changed,
+    /// goes back, or is not expected to start any more.
+    pub fn next(&self, now: u64, cycle: u64) -> Option<u64> {
+        let times = [
+            self.updated.map(|updated| updated.saturating_add(cycle)),
+            Some(self.rests_until),
+            self.away.map(|away| away.saturating_add(PATIENCE * cycle)),
+            self.ready.map(|ready| ready.saturating_add(PATIENCE * cycle + 1)),
+        ];
+        times.into_iter().flatten().filter(|time| *time > now).min()
+    }
+
     /// A job that an earlier slurmctld process had moved: `first` is worked out anew.
     pub(super) fn found(&mut self, first: S, away: Option<u64>) {
         (self.first, self.away) = (Some(first), away);

@@ -16,7 +16,8 @@ fn dialect() -> Dialect<'static> {
 }
 
 fn settings() -> Settings {
-    Settings { on: true, cycle: 30, more_leaves: true, compose: Compose::Missing, limits: false }
+    let compose = Compose::Missing;
+    Settings { on: true, cycle: 30, depth: 500, more_leaves: true, compose, limits: false }
 }
 
 /// A node with `(type, configured, used)`.
@@ -482,6 +483,16 @@ fn a_round_makes_twenty_updates_at_most() {
 }
 
 #[test]
+fn a_round_looks_as_deep_as_backfill() {
+    let shallow = Settings { depth: 2, ..settings() };
+    let busy_at_first = |id| job(id, "3g:1", "3g.40gb:1");
+    let fixed = |id| job(id, "4g.40gb:1", "4g.40gb:1");
+    let view = view(vec![busy()], vec![fixed(1), fixed(2), busy_at_first(3)]);
+    assert_eq!(plan_with(&mut Planner::default(), &view, &shallow), []);
+    assert_eq!(plan_with(&mut Planner::default(), &view, &settings()).len(), 1);
+}
+
+#[test]
 fn nothing_moves_where_it_is_off_or_the_release_cannot() {
     let view = view(vec![busy()], vec![job(1, "3g:1", "3g.40gb:1")]);
     let off = Settings { on: false, ..settings() };
@@ -496,13 +507,14 @@ fn slurm_conf_tells_cycle_and_accounting() {
     let read = |text: &str| {
         let conf = SlurmConf::parse("slurm.conf", text.as_bytes(), &mut |_| Err("none".into()));
         let settings = Settings::new(&Policy::default(), Some(&conf));
-        (settings.cycle, settings.more_leaves)
+        (settings.cycle, settings.depth, settings.more_leaves)
     };
-    assert_eq!(read(""), (30, true));
-    assert_eq!(read("SchedulerParameters=bf_continue,bf_interval=60\n"), (60, true));
+    assert_eq!(read(""), (30, 500, true));
+    let parameters = "SchedulerParameters=bf_continue,bf_interval=60,bf_max_job_test=50\n";
+    assert_eq!(read(parameters), (60, 50, true));
     // Not more often than we look.
-    assert_eq!(read("SchedulerParameters=bf_interval=1\n"), (5, true));
-    assert_eq!(read("AccountingStorageTRES=gres/gpu,GRES/flexmig:1g.10gb\n"), (30, false));
+    assert_eq!(read("SchedulerParameters=bf_interval=1,bf_max_job_test=9999\n"), (5, JOBS, true));
+    assert_eq!(read("AccountingStorageTRES=gres/gpu,GRES/flexmig:1g.10gb\n"), (30, 500, false));
 }
 
 /// The compute slices of a composition, and whether all its leaves are of one type.
