@@ -6,7 +6,7 @@ use flexmig_core::select::{self, Kind, Need, Part as CorePart, Rules, Supply};
 
 use crate::Gpu;
 use crate::class::{Alternative, Asked, Class, Part};
-use crate::fabric::{Fabric, Leaves};
+use crate::fabric::{Fabric, Hint, Leaves};
 use crate::farm::Farm;
 
 /// An alternative of a class, by place, and the nodes for it.
@@ -83,6 +83,7 @@ impl Selected {
         farm: &Farm<Leaves>,
         asked: &Asked,
         stays: bool,
+        waits: &Hint,
         starts: &dyn Fn(&Alternative) -> bool,
     ) -> Vec<(Alternative, bool)> {
         let enough = |kind: &&Kind| asked.memory_gb == 0 || kind.memory_gb >= Some(asked.memory_gb);
@@ -91,16 +92,13 @@ impl Selected {
         let term = Term { kind: Some(text), count: asked.gpus.into() };
         let rules = Rules { policy: &self.policy, open: false, stays };
         let need = Need { nodes: asked.nodes.into(), ..Need::default() };
-        let stock = Stock { farm, kinds: &self.kinds, starts };
+        let stock = Stock { farm, kinds: &self.kinds, waits, starts };
         let Ok(selection) = select::select(&kinds, &[term], &rules, &need, &stock) else {
             return Vec::new();
         };
         let fits = selection.candidates.iter().filter(|candidate| candidate.fits);
-        let thriftier = fits.clone().any(|candidate| !candidate.is_wasteful(&kinds));
         let read = |candidate: &select::Candidate| {
-            // With nothing thriftier there is nothing to wait for.
-            let left = candidate.wanted && thriftier;
-            let starts = candidate.starts_now == Some(true) && !left;
+            let starts = candidate.starts_now == Some(true) && !candidate.left;
             let mut alternative = stock.alternative(&candidate.parts);
             alternative.wasteful = candidate.is_wasteful(&kinds);
             (alternative, starts)
@@ -114,7 +112,8 @@ const SLICES: [&str; 8] = ["0g", "1g", "2g", "3g", "4g", "5g", "6g", "7g"];
 
 impl Chooser<Leaves> for Selected {
     fn alternatives(&self, farm: &Farm<Leaves>, asked: &Asked) -> Vec<Alternative> {
-        self.select(farm, asked, false, &|_| true).into_iter().map(|(found, _)| found).collect()
+        let found = self.select(farm, asked, false, &Hint::default(), &|_| true);
+        found.into_iter().map(|(alternative, _)| alternative).collect()
     }
 
     fn choose(
@@ -130,8 +129,8 @@ impl Chooser<Leaves> for Selected {
         if !class.alternatives.iter().any(|alternative| nodes(alternative).is_some()) {
             return None;
         }
-        let found =
-            self.select(farm, &class.asked, false, &|alternative| nodes(alternative).is_some());
+        let starts = |alternative: &Alternative| nodes(alternative).is_some();
+        let found = self.select(farm, &class.asked, false, &farm.hint, &starts);
         let (best, _) = found.into_iter().find(|(_, starts)| *starts)?;
         let place = class.alternatives.iter().position(|known| known.parts == best.parts)?;
         Some((place, nodes(&class.alternatives[place])?))
@@ -146,7 +145,7 @@ impl Chooser<Leaves> for Selected {
         let starts = |alternative: &Alternative| {
             farm.nodes_for(class, alternative, &|node| admits(node, alternative)).is_some()
         };
-        let found = self.select(farm, &class.asked, true, &starts);
+        let found = self.select(farm, &class.asked, true, &farm.hint, &starts);
         let is_best = |known: &Alternative| found.first().is_some_and(|f| f.0.parts == known.parts);
         class.alternatives.iter().position(is_best).unwrap_or(0)
     }
@@ -156,6 +155,8 @@ impl Chooser<Leaves> for Selected {
 struct Stock<'s> {
     farm: &'s Farm<Leaves>,
     kinds: &'s [Kind],
+    /// Leaves that jobs wait for.
+    waits: &'s Hint,
     starts: &'s dyn Fn(&Alternative) -> bool,
 }
 
@@ -198,7 +199,7 @@ impl Supply for Stock<'_> {
         let Some(shape) = self.shape(kind.name.as_deref()) else { return (0, 0) };
         let nodes = 0..self.farm.nodes.len();
         let all = nodes.map(|node| self.farm.fabric.all(node, shape)).sum();
-        (self.farm.hint[shape].into(), all)
+        (self.waits[shape].into(), all)
     }
 
     fn one_socket(&self, _parts: &[CorePart<'_>]) -> Option<bool> {

@@ -131,11 +131,6 @@ impl Leaves {
         Leaves { nodes, weights, profiles, places, total, how: How::Pool }
     }
 
-    /// Free leaves of each shape.
-    pub fn free(&self, node: &Free, shape: usize) -> u64 {
-        node.free[shape].count_ones().into()
-    }
-
     /// Leaves of each shape on a node, free or not.
     pub fn all(&self, node: usize, shape: usize) -> u64 {
         self.nodes[node].free[shape].count_ones().into()
@@ -203,6 +198,10 @@ impl Fabric for Leaves {
             node.free[usize::from(part.shape)].count_ones() >= part.count.into()
         };
         alternative.parts.iter().all(has)
+    }
+
+    fn free(&self, node: &Free, shape: usize) -> u64 {
+        node.free[shape].count_ones().into()
     }
 
     fn left(&self, node: &Free) -> u32 {

@@ -68,6 +68,11 @@ pub(crate) trait Fabric {
     /// Whether a node has these leaves free, or can make them.
     fn fits(&self, node: &Self::Node, alternative: &Alternative) -> bool;
 
+    /// Free leaves of a shape, where leaves stay as they are.
+    fn free(&self, _node: &Self::Node, _shape: usize) -> u64 {
+        0
+    }
+
     /// How much of the node would be left: of nodes that fit, the one with least is taken.
     fn left(&self, node: &Self::Node) -> u32;
 

@@ -46,8 +46,7 @@ impl Slurm {
             match self.plan(ground, place, &space, &mut open) {
                 Plan::Starts(nodes) => {
                     let choice = ground.queue[place].wait.choice;
-                    ground.start(place, &(choice, nodes));
-                    self.wake_backfill(ground.now);
+                    self.start(ground, place, &(choice, nodes));
                     continue;
                 }
                 Plan::Waits(start, end, nodes) => {
@@ -60,6 +59,7 @@ impl Slurm {
             }
             place += 1;
         }
+        self.planned = self.plans.iter().map(|plans| !plans.is_empty()).collect();
     }
 
     /// When and where a job starts, as far as Slurm can tell.

@@ -17,12 +17,16 @@ mod backfill;
 mod bits;
 mod replan;
 mod space;
+mod submit;
 
 use std::collections::HashMap;
 
+use flexmig_core::replan::Past;
+
 use super::{Ground, News, Scheduler};
-use crate::class::Alternative;
-use crate::fabric::{Fabric, Hint, Leaf};
+use crate::choose::Choice;
+use crate::class::{Alternative, Class};
+use crate::fabric::{Fabric, Hint};
 use crate::farm::Farm;
 use crate::{SECOND, SlurmParameters, Time};
 
@@ -42,6 +46,10 @@ pub(crate) struct Slurm {
     replan_at: Option<Time>,
     /// Per node the planned starts of jobs, by place in the trace.
     plans: Vec<Vec<(usize, Time)>>,
+    /// Nodes that the backfill scheduler's last pass planned something onto.
+    planned: Vec<bool>,
+    /// Leaves of each shape that waiting jobs ask for.
+    waits: Hint,
     /// Per class and alternative and node when it fits, and the node's changes then.
     earliest: HashMap<(usize, usize), Vec<Known>>,
     moved: u64,
@@ -55,16 +63,10 @@ type Known = (u32, Option<Time>);
 pub(crate) struct Wait {
     /// The alternative that it asks for.
     pub choice: usize,
-    /// ... and did at first.
-    pub first: usize,
     /// It has one.
     pub chosen: bool,
-    /// When it was last changed.
-    pub updated: Option<Time>,
-    /// Since when it is away from its first choice.
-    pub away: Option<Time>,
-    /// Until when it is left alone.
-    pub rests_until: Time,
+    /// What re-planning remembers of it.
+    pub past: Past<usize>,
 }
 
 impl Slurm {
@@ -78,6 +80,8 @@ impl Slurm {
             backfill_at: None,
             replan_at: None,
             plans: Vec::new(),
+            planned: Vec::new(),
+            waits: Hint::default(),
             earliest: HashMap::new(),
             moved: 0,
         }
@@ -93,51 +97,29 @@ impl Slurm {
             let farm = &*ground.farm;
             let fits = |node: usize| farm.fabric.fits(&farm.nodes[node], alternative);
             let Some(nodes) = pick(farm, wanted, &fits) else { break };
-            ground.start(0, &(choice, nodes));
-            self.wake_backfill(ground.now);
+            self.start(ground, 0, &(choice, nodes));
         }
     }
 
-    /// New jobs get their composition, each with what those before it leave. Without re-planning
-    /// they keep it, so that selection looks at who waits for what.
-    fn choose<F: Fabric>(&mut self, ground: &mut Ground<F>) {
-        let new = ground.queue.iter().rev().take_while(|waiting| !waiting.wait.chosen).count();
-        let first = ground.queue.len() - new;
-        let stays = self.parameters.replan_interval == 0;
-        let mut waits = if stays { waits(ground, first) } else { Hint::default() };
-        let mut held: Vec<(u32, Vec<Leaf>)> = Vec::new();
-        for place in first..ground.queue.len() {
-            let waiting = &ground.queue[place];
-            let class = &ground.classes[waiting.class];
-            let until = ground.now + minutes(waiting.job.limit);
-            let open = |node: usize, _: &Alternative| self.open(node, None, until);
-            let mut choice = 0;
-            if class.alternatives.len() > 1 {
-                if stays {
-                    ground.farm.hint = waits;
-                    choice = ground.chooser.settle(ground.farm, class, &open);
-                } else {
-                    let found = ground.choose(waiting.class, &open);
-                    choice = found.map_or(0, |(choice, _)| choice);
-                }
-            }
-            let alternative = &class.alternatives[choice];
-            if place + 1 < ground.queue.len() {
-                let admits = |node: usize| open(node, alternative);
-                match ground.farm.nodes_for(class, alternative, &admits) {
-                    Some(nodes) => ground.hold(nodes, alternative, &mut held),
-                    None => add(&mut waits, alternative),
-                }
-            }
-            let wait = &mut ground.queue[place].wait;
-            (wait.choice, wait.first, wait.chosen) = (choice, choice, true);
-        }
-        ground.release(held);
+    /// Starts a job.
+    fn start<F: Fabric>(&mut self, ground: &mut Ground<F>, place: usize, choice: &Choice) {
+        let waiting = &ground.queue[place];
+        let class = &ground.classes[waiting.class];
+        let leaves = asks(&class.alternatives[choice.0], class);
+        leaves.for_each(|(shape, count)| self.waits[shape] -= count);
+        let job = waiting.place;
+        self.plans.iter_mut().for_each(|plans| plans.retain(|(other, _)| *other != job));
+        ground.start(place, choice);
+        self.wake_backfill(ground.now);
     }
 
     /// Whether no job that may go before `place` is planned onto the node before this time.
     fn open(&self, node: usize, place: Option<usize>, until: Time) -> bool {
         let Some(plans) = self.plans.get(node) else { return true };
+        if plans.is_empty() {
+            // Whoever it was planned for has started: it stays marked until backfill looks again.
+            return !self.planned[node];
+        }
         plans
             .iter()
             .all(|&(other, start)| start >= until || place.is_some_and(|place| other >= place))
@@ -177,9 +159,10 @@ impl Slurm {
     }
 }
 
-/// Sets when one of them looks next, if that is not known yet: not before `soon`.
+/// Sets when one of them looks next, if that is not earlier anyway: not before `soon`.
 fn wake(at: &mut Option<Time>, last: Option<Time>, interval: Time, soon: Time) {
-    at.get_or_insert(last.map_or(soon, |last| (last + interval.max(1)).max(soon)));
+    let next = last.map_or(soon, |last| (last + interval.max(1)).max(soon));
+    *at = Some(at.map_or(next, |known| known.min(next)));
 }
 
 impl<F: Fabric> Scheduler<F> for Slurm {
@@ -232,19 +215,14 @@ impl<F: Fabric> Scheduler<F> for Slurm {
     }
 }
 
-/// Leaves that the first jobs of the queue, so many, wait for, by shape.
-fn waits<F: Fabric>(ground: &Ground<F>, jobs: usize) -> Hint {
-    let mut hint = Hint::default();
-    for waiting in ground.queue.iter().take(jobs) {
-        add(&mut hint, &ground.classes[waiting.class].alternatives[waiting.wait.choice]);
-    }
-    hint
-}
-
-fn add(hint: &mut Hint, alternative: &Alternative) {
-    for part in &alternative.parts {
-        hint[usize::from(part.shape) % hint.len()] += u32::from(part.count);
-    }
+/// The leaves that an alternative asks for on all nodes of the job, as (shape, count).
+fn asks<'a>(
+    alternative: &'a Alternative,
+    class: &Class,
+) -> impl Iterator<Item = (usize, u32)> + 'a {
+    let nodes = u32::from(class.asked.nodes);
+    let parts = alternative.parts.iter();
+    parts.map(move |part| (usize::from(part.shape), u32::from(part.count) * nodes))
 }
 
 /// A time limit as Slurm has it: whole minutes.
