@@ -200,14 +200,15 @@ fn the_report_has_its_plots_and_needs_nothing_else() {
     let page = fs::read_to_string(file).unwrap();
     for part in [
         "<h2>Figures</h2>",
-        "Makespan (and over static)",
+        "Medians of 2 seeds",
+        "Makespan over that of static with the same seed; a dot is a seed",
         "Mean job completion time",
         "<h2>Over time (seed 1)</h2>",
-        "SMs in leaves with jobs",
+        "SMs that is in leaves with jobs",
         "Jobs that wait",
-        "Fragmentation",
-        "<h2>Distribution of job completion times",
-        "<h2>Timeline of leaves</h2>",
+        "Fragments",
+        "Share of the jobs that is done so long after its submission",
+        "<h2>Timeline of leaves (seed 1)</h2>",
         "Leaves under flex-uniform",
         "<h2>Model</h2>",
         "drain_seconds",
@@ -216,12 +217,37 @@ fn the_report_has_its_plots_and_needs_nothing_else() {
     ] {
         assert!(page.contains(part), "no {part}");
     }
-    // Two bars, three curves, a distribution, a timeline per policy.
-    assert_eq!(page.matches("<svg ").count(), 6 + POLICIES.len());
-    assert_eq!(page.matches("</svg>").count(), 6 + POLICIES.len());
-    assert!(!page.contains("No plot"), "a plot failed");
+    // Four of bars, four of curves, and a timeline per policy.
+    assert_eq!(page.matches("<figure>").count(), 8 + POLICIES.len());
+    assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
+    for policy in POLICIES {
+        assert!(page.contains(&format!("<tr><th>{policy}</th>")), "{policy} is not in the table");
+        assert!(page.contains(&format!("class=\"bar p-{policy}\"")), "{policy} has no bar");
+        assert!(page.contains(&format!("id=\"p-{policy}\"")), "{policy} is not in the legend");
+    }
+    assert!(!page.contains("=\"-") && !page.contains("NaN") && !page.contains("inf"));
     for reference in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link"] {
         assert!(!page.contains(reference), "{reference}");
+    }
+}
+
+#[test]
+fn jobs_that_never_fit_are_told_wherever_policies_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report.html");
+    let file = file.to_str().unwrap();
+    let common = ["--policy", "static", "--single-gpu", "--oversize", "reject", "--report", file];
+    for (mix, told) in
+        [("1:0:0:0:1", "jobs never fit (seed 1); its"), ("0:0:0:0:1", "none of 42 jobs ever fits")]
+    {
+        let ran =
+            of(PHILLY, "philly", &[&common[..], &["--layout", "7x1g", "--mix", mix]].concat());
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        let page = fs::read_to_string(file).unwrap();
+        for text in [&ran.stdout, &page] {
+            assert!(text.contains(told), "{told} in {text}");
+        }
+        assert!(!page.contains("NaN") && !page.contains("Shortest"), "{page}");
     }
 }
 

@@ -17,6 +17,7 @@ mod work;
 use std::path::Path;
 
 use flexmig_sim::model::DEFAULTS;
+use flexmig_sim::report::compare::cautions;
 use flexmig_sim::report::{Digest, Report, Swept};
 use flexmig_sim::trace::SACCT;
 use flexmig_sim::{Cluster, Layout, Performance, PolicyName, Setup, sensitivity};
@@ -45,66 +46,93 @@ pub fn run(args: &Simulate) -> Result<(), Failure> {
         .iter()
         .map(|&seed| source.input(args, &cluster(args), seed))
         .collect::<Result<_, _>>()?;
-    let notes = source.notes();
-    for note in &notes {
+    for note in source.notes() {
         eprintln!("flexmig: {note}");
+    }
+    for (option, path) in [("--csv", &args.csv), ("--report", &args.report)] {
+        path.as_deref().map_or(Ok(()), |path| writable(option, path))?;
     }
     let threads = args
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let digests = simulated(&setups, &inputs, args.report.is_some(), threads);
     let sweep = match args.sensitivity {
-        true => swept(&setups, &inputs[..1], &performance, &digests, threads),
+        true => swept(&setups, &inputs[0], &performance, &digests, threads),
         false => Vec::new(),
     };
-    let rows: Vec<Row> = digests.iter().map(Row::from).collect();
     if let Some(path) = &args.csv {
-        write("--csv", path, &results::csv(&rows))?;
+        write("--csv", path, &results::csv(&digests))?;
     }
-    let facts = facts(args, &source, &inputs);
+    let report = report(args, &source, &inputs, &performance, digests, sweep);
     if let Some(path) = &args.report {
-        let report = Report {
-            title: "flexmig simulate".into(),
-            facts: facts.clone(),
-            model: numbers(&performance)
-                .map(|(name, value)| (name.into(), value.to_string()))
-                .into(),
-            notes,
-            digests: digests.clone(),
-            sweep: sweep.clone(),
-        };
         write("--report", path, &report.html())?;
     }
-    if args.json {
-        let numbers = numbers(&performance).map(|(name, value)| (name.to_owned(), value.into()));
-        return print(&json(&Results {
-            version: 1,
-            input: InputFacts::new(&source, &inputs, args.mix.to_string()),
-            cluster: ClusterFacts {
-                gpus: args.gpus,
-                gpus_per_node: args.gpus_per_node,
-                model: args.model.name.into(),
-            },
-            scheduler: args.scheduler.to_string(),
-            performance: numbers.into_iter().collect(),
-            results: rows,
-            sensitivity: sweep.iter().map(SweptRow::from).collect(),
-        })?);
+    match args.json {
+        true => print(&json(&results(args, &source, &inputs, &performance, &report))?),
+        false => print(&text(&policies, &report)),
     }
-    let mut text = String::new();
-    for (name, value) in &facts {
-        text.push_str(&format!("{name}: {value}\n"));
-    }
-    text.push_str(&format!("\n{}", results::table(&policies, &digests)));
-    if !sweep.is_empty() {
-        text.push_str("\nMakespan with one number of the model changed (* its own value)\n");
-        text.push_str(&results::sweep_table(&policies, &sweep));
-    }
-    print(&text)
 }
 
-fn numbers(performance: &Performance) -> [(&'static str, f64); 8] {
-    performance.numbers()
+/// All that came of it.
+fn report(
+    args: &Simulate,
+    source: &Source,
+    inputs: &[Input],
+    performance: &Performance,
+    digests: Vec<Digest>,
+    sweep: Vec<Swept>,
+) -> Report {
+    let numbers = performance.numbers();
+    let notes = source.notes().into_iter();
+    Report {
+        title: format!("{} jobs on {} {}", inputs[0].jobs.len(), args.gpus, args.model.name),
+        facts: facts(args, source, inputs),
+        model: numbers.map(|(name, value)| (name.into(), value.to_string())).into(),
+        notes: notes.chain(cautions(&args.policies(), &digests)).collect(),
+        digests,
+        sweep,
+    }
+}
+
+/// `--json`.
+fn results(
+    args: &Simulate,
+    source: &Source,
+    inputs: &[Input],
+    performance: &Performance,
+    report: &Report,
+) -> Results {
+    let numbers = performance.numbers().map(|(name, value)| (name.to_owned(), value.into()));
+    Results {
+        version: 1,
+        input: InputFacts::new(source, inputs, args.mix.to_string()),
+        cluster: ClusterFacts {
+            gpus: args.gpus,
+            gpus_per_node: args.gpus_per_node,
+            model: args.model.name.into(),
+        },
+        scheduler: args.scheduler.to_string(),
+        performance: numbers.into_iter().collect(),
+        results: report.digests.iter().map(Row::from).collect(),
+        sensitivity: report.sweep.iter().map(SweptRow::from).collect(),
+    }
+}
+
+/// What is printed for people.
+fn text(policies: &[PolicyName], report: &Report) -> String {
+    let mut text = String::new();
+    for (name, value) in &report.facts {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    text.push_str(&format!("\n{}", results::table(policies, &report.digests)));
+    for caution in cautions(policies, &report.digests) {
+        text.push_str(&format!("\n{caution}\n"));
+    }
+    if !report.sweep.is_empty() {
+        text.push_str("\nMakespan with one number of the model changed (* its own value)\n");
+        text.push_str(&results::sweep_table(policies, &report.sweep));
+    }
+    text
 }
 
 fn cluster(args: &Simulate) -> Cluster {
@@ -171,7 +199,7 @@ fn simulated(setups: &[Setup], inputs: &[Input], plots: bool, threads: usize) ->
 /// The first seed, with one number of the model changed, and the layouts that suit the unchanged one.
 fn swept(
     setups: &[Setup],
-    inputs: &[Input],
+    input: &Input,
     performance: &Performance,
     digests: &[Digest],
     threads: usize,
@@ -185,7 +213,6 @@ fn swept(
             setup.performance = point.performance.clone();
             let layout = digest(setup.policy).map_or("", |digest| &digest.layout);
             setup.layout = Layout::parse(setup.cluster.gpu, layout).ok().or(setup.layout);
-            let input = &inputs[0];
             tasks.push(Task { setup, seed: input.seed, jobs: &input.jobs, detailed: false });
         }
     }
@@ -240,12 +267,17 @@ fn facts(args: &Simulate, source: &Source, inputs: &[Input]) -> Vec<(String, Str
     .into()
 }
 
+/// Asked before the simulations, whose results would be lost. What is in the file stays as it is.
+fn writable(option: &str, path: &Path) -> Result<(), Failure> {
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    file.map(drop).map_err(|error| unwritable(option, path, &error))
+}
+
 fn write(option: &str, path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| {
-        Failure::new(
-            format!("{option} {}", path.display()),
-            error,
-            "name a file that can be written",
-        )
-    })
+    std::fs::write(path, text).map_err(|error| unwritable(option, path, &error))
+}
+
+fn unwritable(option: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let what = format!("{option} {}", path.display());
+    Failure::new(what, error, "name a file that can be written")
 }

@@ -1,7 +1,8 @@
 //! What is printed: plain data as JSON, the table, and CSV.
 
-use flexmig_sim::report::{Digest, Swept, median, reference};
-use flexmig_sim::{Metrics, PolicyName, sensitivity};
+use flexmig_sim::report::compare::{Figure, median, reference, relative, values};
+use flexmig_sim::report::{Digest, Swept};
+use flexmig_sim::{PolicyName, sensitivity};
 use serde::Serialize;
 
 use super::input::{Input, Source};
@@ -164,26 +165,22 @@ impl From<&Swept> for SweptRow {
     }
 }
 
-/// The table of all policies: medians of the seeds.
+/// The table of all policies: medians of the seeds; what is relative is a median of ratios.
 pub fn table(policies: &[PolicyName], digests: &[Digest]) -> String {
     let Some(compared) = reference(policies) else { return String::new() };
-    let of = |policy: PolicyName, figure: fn(&Metrics) -> f64| {
-        let same = digests.iter().filter(|digest| digest.policy == policy);
-        median(same.map(|digest| figure(&digest.metrics)))
-    };
-    let base = of(compared, |metrics| metrics.makespan);
-    let base_jct = of(compared, |metrics| metrics.mean_jct);
+    let of = |policy, figure: Figure| median(values(digests, policy, figure));
     let row = |policy: &PolicyName| {
+        let over = |figure| times(relative(digests, *policy, compared, figure));
         let time = |figure| clock(of(*policy, figure));
         let share = |figure| format!("{:.1}", of(*policy, figure) * 100.0);
         vec![
             policy.to_string(),
             time(|m| m.makespan),
-            ratio(of(*policy, |m| m.makespan), base),
+            over(|m| m.makespan),
             time(|m| m.mean_wait),
             time(|m| m.p95_wait),
             time(|m| m.mean_jct),
-            ratio(of(*policy, |m| m.mean_jct), base_jct),
+            over(|m| m.mean_jct),
             time(|m| m.p95_jct),
             share(|m| m.utilisation_sm),
             share(|m| m.utilisation_memory),
@@ -224,7 +221,8 @@ pub fn sweep_table(policies: &[PolicyName], sweep: &[Swept]) -> String {
         let winner = sensitivity::winner(&swept.makespans).map_or("", PolicyName::name);
         let mut row =
             vec![swept.number.to_owned(), format!("{}{star}", swept.value), winner.into()];
-        row.extend(policies.iter().map(|policy| ratio(find(*policy), find(compared))));
+        let base = Some(find(compared)).filter(|base| *base > 0.0);
+        row.extend(policies.iter().map(|policy| times(base.map(|base| find(*policy) / base))));
         row
     };
     let mut columns = vec![("NUMBER", false), ("VALUE", true), ("BEST", false)];
@@ -233,13 +231,13 @@ pub fn sweep_table(policies: &[PolicyName], sweep: &[Swept]) -> String {
 }
 
 /// A line per simulation, with the fields of `--json`.
-pub fn csv(rows: &[Row]) -> String {
+pub fn csv(digests: &[Digest]) -> String {
     let mut text = String::from(
         "policy,seed,makespan_s,mean_wait_s,p95_wait_s,mean_jct_s,p95_jct_s,utilisation_sm,\
          utilisation_memory,fragmentation,unplaced_jobs,jobs,mean_slowdown,spanning_jobs,\
          replanned_jobs,reconfigurations,layout\n",
     );
-    for row in rows {
+    for row in digests.iter().map(Row::from) {
         let numbers = [
             row.makespan_s,
             row.mean_wait_s,
@@ -264,8 +262,8 @@ pub fn csv(rows: &[Row]) -> String {
     text
 }
 
-fn ratio(value: f64, base: f64) -> String {
-    if base > 0.0 { format!("{:.3}", value / base) } else { "-".to_owned() }
+fn times(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"))
 }
 
 /// Seconds as Slurm writes them.
@@ -276,6 +274,7 @@ fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flexmig_sim::Metrics;
 
     fn digest(policy: PolicyName, seed: u64, makespan: f64) -> Digest {
         let metrics = Metrics { makespan, mean_jct: 90.0, jobs: 2, ..Metrics::default() };
@@ -289,17 +288,20 @@ mod tests {
             digest(PolicyName::Flex, 1, 50.0),
             digest(PolicyName::Flex, 2, 100.0),
             digest(PolicyName::Flex, 3, 10_000.0),
-            digest(PolicyName::Static, 1, 200.0),
+            digest(PolicyName::Static, 1, 40.0),
+            digest(PolicyName::Static, 2, 200.0),
+            digest(PolicyName::Static, 3, 9000.0),
         ];
         let text = table(&[PolicyName::Flex, PolicyName::Static], &digests);
         let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace();
-        assert_eq!(words(1).take(3).collect::<Vec<_>>(), ["flex", "1:40", "0.500"]);
+        assert_eq!(words(1).take(3).collect::<Vec<_>>(), ["flex", "1:40", "1.111"]);
+        // Of 1.25, 0.5 and 1.111; the ratio of the medians would be 0.5.
         assert_eq!(words(2).take(3).collect::<Vec<_>>(), ["static", "3:20", "1.000"]);
     }
 
     #[test]
     fn csv_has_a_field_per_heading() {
-        let text = csv(&[Row::from(&digest(PolicyName::Flex, 7, 1.5))]);
+        let text = csv(&[digest(PolicyName::Flex, 7, 1.5)]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].starts_with("flex,7,1.5,"), "{text}");
         assert!(lines[1].ends_with(",\"7x1g.10gb,4g.40gb+3x1g.10gb\""), "{text}");

@@ -1,201 +1,161 @@
-//! Lines and bars.
+//! Curves, and bars with what every seed gave.
 
-use plotters::chart::{ChartBuilder, ChartContext};
-use plotters::coord::Shift;
-use plotters::coord::ranged1d::{Ranged, ValueFormatter};
-use plotters::coord::types::RangedCoordf64;
-use plotters::prelude::{
-    Cartesian2d, DrawingArea, IntoLogRange, IntoSegmentedCoord, LineSeries, PathElement, Rectangle,
-    SVGBackend, SegmentValue, Text,
-};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, ShapeStyle};
+use super::axis::Axis;
+use super::svg::{Point, Svg};
 
-use super::svg::{self, Failed, GRID, INK};
+/// Two of these are beside each other on a wide screen; on a telephone letters are larger (see
+/// `style.css`), and their margins are wide enough for that.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 260.0;
+const LEFT: f64 = 76.0;
+const RIGHT: f64 = 22.0;
+const TOP: f64 = 10.0;
+/// Below the plot: its marks.
+const BELOW: f64 = 33.0;
 
-const HEIGHT: u32 = 300;
-
-/// Curves over time, or over anything else.
+/// Curves of policies.
 pub struct Lines<'l> {
     pub title: &'l str,
-    pub x: &'l str,
-    pub y: &'l str,
-    /// From and to; more than nothing. With `log` more than 0.
-    pub x_range: (f64, f64),
-    pub y_top: f64,
-    pub log: bool,
-    pub y_label: fn(&f64) -> String,
-    /// Place of the policy, and its points.
-    pub curves: Vec<(usize, Vec<(f64, f64)>)>,
+    pub x: Axis,
+    pub y: Axis,
+    /// Points further apart than this have no line between them.
+    pub gap: f64,
+    /// Class of the policy, and its points.
+    pub curves: Vec<(String, Vec<Point>)>,
 }
 
 impl Lines<'_> {
-    pub fn svg(&self) -> String {
-        svg::draw(HEIGHT, self.title, |area| {
-            let mut builder = ChartBuilder::on(area);
-            builder.caption(self.title, svg::text(19)).margin(8);
-            builder.x_label_area_size(44).y_label_area_size(64);
-            let (x, y) = (self.x_range.0..self.x_range.1, 0.0..self.y_top);
-            match self.log {
-                true => self.finish(builder.build_cartesian_2d(x.log_scale(), y)?),
-                false => self.finish(builder.build_cartesian_2d(x, y)?),
-            }
-        })
-    }
-
-    fn finish<'a, X>(
-        &self,
-        mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, RangedCoordf64>>,
-    ) -> Result<(), Failed>
-    where
-        X: Ranged<ValueType = f64> + ValueFormatter<f64>,
-    {
-        let mut mesh = chart.configure_mesh();
-        mesh.axis_style(INK).bold_line_style(GRID).light_line_style(GRID.mix(0.0));
-        mesh.label_style(svg::text(14)).axis_desc_style(svg::text(15));
-        mesh.x_desc(self.x).y_desc(self.y).x_labels(10).y_labels(6);
-        mesh.y_label_formatter(&self.y_label).x_label_formatter(&number);
-        mesh.draw()?;
-        for (place, points) in &self.curves {
-            let style = ShapeStyle::from(svg::policy(*place)).stroke_width(2);
-            chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+    pub fn figure(&self) -> String {
+        let mut svg = Svg::new(WIDTH, HEIGHT, self.title);
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BELOW);
+        let x = |value: f64| LEFT + self.x.at(value) * (right - LEFT);
+        let y = |value: f64| bottom - self.y.at(value) * (bottom - TOP);
+        for (value, label) in &self.y.ticks {
+            svg.line("grid", (LEFT, y(*value)), (right, y(*value)));
+            svg.text("end", (LEFT - 8.0, y(*value)), label);
         }
-        Ok(())
+        for (value, label) in &self.x.ticks {
+            svg.line("grid", (x(*value), TOP), (x(*value), bottom));
+            svg.text("below", (x(*value), bottom + 10.0), label);
+        }
+        for (class, points) in &self.curves {
+            for part in points.chunk_by(|a, b| b.0 - a.0 <= self.gap) {
+                // A line to itself is a dot.
+                let again = if part.len() == 1 { part } else { &[] };
+                let drawn = part.iter().chain(again).map(|point| (x(point.0), y(point.1)));
+                svg.curve(class, drawn);
+            }
+        }
+        svg.figure(self.title)
     }
 }
 
-/// A bar per policy, as high as the value in the middle, with a mark from the least to the most.
+/// A policy's bar.
+pub struct Bar {
+    pub name: &'static str,
+    pub class: String,
+    /// What every seed gave.
+    pub values: Vec<f64>,
+    /// How far the bar goes.
+    pub middle: f64,
+    /// What is written behind it.
+    pub label: String,
+}
+
+/// Bars below each other, so that names and numbers have room.
 pub struct Bars<'b> {
     pub title: &'b str,
-    pub y: &'b str,
-    /// Name; least, middle and most.
-    pub bars: Vec<(&'b str, [f64; 3])>,
-    /// What stands above a bar.
-    pub label: &'b dyn Fn(f64) -> String,
+    pub axis: Axis,
+    /// Where bars start.
+    pub base: f64,
+    pub bars: Vec<Bar>,
 }
+
+const ROW: f64 = 32.0;
+const NAMES: f64 = 146.0;
+const NUMBERS: f64 = 110.0;
+/// Seeds that are drawn at most.
+const DOTS: usize = 40;
 
 impl Bars<'_> {
-    pub fn svg(&self) -> String {
-        svg::draw(HEIGHT, self.title, |area| self.draw(area))
-    }
-
-    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), Failed> {
-        let Some(last) = (self.bars.len() as u32).checked_sub(1) else {
-            return Err("no policy".into());
-        };
-        let most = self.bars.iter().map(|(_, [_, _, most])| *most).fold(0.0, f64::max);
-        let mut builder = ChartBuilder::on(area);
-        builder.caption(self.title, svg::text(19)).margin(8);
-        builder.x_label_area_size(30).y_label_area_size(64);
-        let top = if most > 0.0 { most * 1.12 } else { 1.0 };
-        let mut chart = builder.build_cartesian_2d((0..last).into_segmented(), 0.0..top)?;
-        let name = |value: &SegmentValue<u32>| match value {
-            SegmentValue::CenterOf(place) => {
-                self.bars.get(*place as usize).map_or("", |bar| bar.0).to_owned()
-            }
-            _ => String::new(),
-        };
-        let mut mesh = chart.configure_mesh();
-        mesh.axis_style(INK).bold_line_style(GRID).light_line_style(GRID.mix(0.0)).disable_x_mesh();
-        mesh.label_style(svg::text(14)).axis_desc_style(svg::text(15));
-        mesh.x_labels(self.bars.len()).x_label_formatter(&name);
-        mesh.y_desc(self.y).y_labels(6).y_label_formatter(&number);
-        mesh.draw()?;
-        for (place, (_, [least, middle, most])) in self.bars.iter().enumerate() {
-            let edges = (SegmentValue::Exact(place as u32), SegmentValue::Exact(place as u32 + 1));
-            let corners = [(edges.0, 0.0), (edges.1, *middle)];
-            let mut bar = Rectangle::new(corners, svg::policy(place).filled());
-            bar.set_margin(0, 0, 14, 14);
-            chart.draw_series([bar])?;
-            let center = || SegmentValue::CenterOf(place as u32);
-            if most > least {
-                let style = ShapeStyle::from(INK).stroke_width(2);
-                let mark = PathElement::new([(center(), *least), (center(), *most)], style);
-                chart.draw_series([mark])?;
-            }
-            let style = svg::text(14).pos(Pos::new(HPos::Center, VPos::Bottom));
-            let above = Text::new((self.label)(*middle), (center(), *most + top * 0.01), style);
-            chart.draw_series([above])?;
+    pub fn figure(&self) -> String {
+        let bottom = TOP + ROW * self.bars.len() as f64;
+        let mut svg = Svg::new(WIDTH, bottom + BELOW, self.title);
+        let x = |value: f64| NAMES + self.axis.at(value) * (WIDTH - NUMBERS - NAMES);
+        for (value, label) in &self.axis.ticks {
+            svg.line("grid", (x(*value), TOP), (x(*value), bottom));
+            svg.text("below", (x(*value), bottom + 10.0), label);
         }
-        Ok(())
+        for (row, bar) in self.bars.iter().enumerate() {
+            let top = TOP + ROW * row as f64;
+            let middle = top + ROW / 2.0;
+            let class = format!("bar {}", bar.class);
+            svg.rect(&class, (x(self.base), top + 5.0), (x(bar.middle), top + ROW - 5.0));
+            if bar.values.len() > 1 {
+                for value in some(&bar.values, DOTS) {
+                    svg.dot("seed", (x(value), middle));
+                }
+            }
+            svg.text("end", (NAMES - 10.0, middle), bar.name);
+            svg.text("end", (WIDTH - 4.0, middle), &bar.label);
+        }
+        svg.line("axis", (x(self.base), TOP), (x(self.base), bottom));
+        svg.figure(self.title)
     }
 }
 
-/// `0.25`, `12`, `1500`: no more digits than a reader needs.
-pub fn number(value: &f64) -> String {
-    let digits = match value.abs() {
-        small if small >= 100.0 || (small - small.round()).abs() < 1e-9 => 0,
-        middle if middle >= 10.0 => 1,
-        small if small >= 0.1 => 2,
-        _ => 4,
-    };
-    let text = format!("{value:.digits$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
+/// At most so many of the values, evenly from the least to the most.
+fn some(values: &[f64], most: usize) -> Vec<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    if values.len() <= most {
+        return values;
     }
-}
-
-/// `75 %` of 0.75.
-pub fn percent(value: &f64) -> String {
-    format!("{:.0} %", value * 100.0)
+    (0..most).map(|place| values[place * (values.len() - 1) / (most - 1)]).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::axis::number;
     use super::*;
 
-    #[test]
-    fn numbers_are_short() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.25, "0.25"),
-            (0.001, "0.001"),
-            (12.0, "12"),
-            (12.55, "12.6"),
-            (1500.4, "1500"),
-            (100.0, "100"),
-        ] {
-            assert_eq!(number(&value), text);
-        }
-        assert_eq!(percent(&0.756), "76 %");
+    fn bar(name: &'static str, values: &[f64]) -> Bar {
+        let label = "10 h".into();
+        Bar { name, class: "p5".into(), values: values.to_vec(), middle: 10.0, label }
     }
 
     #[test]
-    fn a_bar_has_its_name_value_and_spread() {
-        let one = Bars {
-            title: "Makespan",
-            y: "hours",
-            bars: vec![("flex", [9.0, 10.0, 11.5])],
-            label: &|value| format!("{value} h"),
+    fn a_bar_has_its_name_value_and_seeds() {
+        let axis = || Axis::even(0.0, 12.0, number);
+        let one = Bars { title: "Makespan", axis: axis(), base: 0.0, bars: vec![] };
+        let bars = vec![bar("flex", &[9.0, 10.0, 11.5]), bar("static", &[10.0])];
+        let figure = Bars { bars, ..one }.figure();
+        for part in [">flex<", ">static<", ">10 h<", "<figcaption>Makespan<", "class=\"bar p5\""] {
+            assert!(figure.contains(part), "{part} in {figure}");
+        }
+        assert_eq!(figure.matches("class=\"seed\"").count(), 3, "{figure}");
+    }
+
+    #[test]
+    fn many_seeds_are_some_from_least_to_most() {
+        let values: Vec<f64> = (0..1000).rev().map(f64::from).collect();
+        let drawn = some(&values, 40);
+        assert_eq!((drawn.len(), drawn[0], drawn[39]), (40, 0.0, 999.0));
+        assert_eq!(some(&[2.0, 1.0], 40), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn curves_end_where_nothing_is_known() {
+        let points = vec![(1.0, 2.0), (2.0, 3.0), (9.0, 1.0)];
+        let lines = Lines {
+            title: "Queue",
+            x: Axis::even(0.0, 10.0, number),
+            y: Axis::even(0.0, 5.0, number),
+            gap: 1.5,
+            curves: vec![("p3".into(), points), ("p0".into(), Vec::new())],
         };
-        let svg = one.svg();
-        for part in ["flex", "Makespan", "hours", "10 h", "var(--p0)"] {
-            assert!(svg.contains(part), "{part} in {svg}");
-        }
-        let two = Bars { bars: vec![("a", [1.0, 1.0, 1.0]), ("b", [0.0, 0.0, 0.0])], ..one };
-        let svg = two.svg();
-        assert!(svg.contains(">\na\n") && svg.contains(">\nb\n"), "{svg}");
-        let none = Bars { bars: Vec::new(), title: "", y: "", label: &|_| String::new() };
-        assert_eq!(none.svg(), "<p>No plot: no policy</p>\n");
-    }
-
-    #[test]
-    fn curves_are_drawn_on_both_scales() {
-        for log in [false, true] {
-            let lines = Lines {
-                title: "Queue",
-                x: "hours",
-                y: "jobs",
-                x_range: (0.01, 100.0),
-                y_top: 5.0,
-                log,
-                y_label: number,
-                curves: vec![(3, vec![(1.0, 2.0), (50.0, 3.0)]), (0, Vec::new())],
-            };
-            let svg = lines.svg();
-            assert!(svg.contains("<polyline") && svg.contains("var(--p3)"), "{svg}");
-        }
+        let figure = lines.figure();
+        assert_eq!(figure.matches("<polyline class=\"p3\"").count(), 2, "{figure}");
+        assert!(!figure.contains("class=\"p0\""), "{figure}");
     }
 }

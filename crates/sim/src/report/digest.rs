@@ -64,23 +64,24 @@ impl Digest {
 }
 
 /// Means of equal parts of the time from `start` to `end`; a sample holds until the next. Parts
-/// without a value, which come after the last sample, are left out.
+/// without a value, as those after the last sample, are left out.
 pub fn means(
     samples: &[Sample],
-    value: impl Fn(&Sample) -> f64,
+    value: impl Fn(&Sample) -> Option<f64>,
     (start, end): (Time, Time),
     parts: usize,
 ) -> Vec<(Time, f64)> {
     let width = (end.saturating_sub(start) / parts as Time).max(1);
     let mut sums = vec![(0.0, 0.0); parts];
     for pair in samples.windows(2) {
+        let Some(value) = value(&pair[0]) else { continue };
         let (mut from, to) = (pair[0].time.max(start), pair[1].time.min(end));
         while from < to {
             let part = ((from - start) / width) as usize;
             let Some(sum) = sums.get_mut(part) else { break };
             let until = to.min(start + (part as Time + 1) * width);
             let time = (until - from) as f64;
-            sum.0 += value(&pair[0]) * time;
+            sum.0 += value * time;
             sum.1 += time;
             from = until;
         }
@@ -102,13 +103,15 @@ mod tests {
     #[test]
     fn means_weigh_by_time() {
         let samples = [sample(0, 1.0), sample(25, 0.0), sample(100, 0.5), sample(150, 0.5)];
-        let means = means(&samples, |sample| sample.sms, (0, 200), 4);
-        assert_eq!(means, [(25, 0.5), (75, 0.0), (125, 0.5)]);
+        let all = means(&samples, |sample| Some(sample.sms), (0, 200), 4);
+        assert_eq!(all, [(25, 0.5), (75, 0.0), (125, 0.5)]);
+        let busy = |sample: &Sample| (sample.sms > 0.0).then_some(sample.sms);
+        assert_eq!(means(&samples, busy, (0, 200), 4), [(25, 1.0), (125, 0.5)]);
     }
 
     #[test]
     fn no_time_is_no_mean() {
-        assert_eq!(means(&[sample(5, 1.0)], |sample| sample.sms, (5, 5), 4), []);
+        assert_eq!(means(&[sample(5, 1.0)], |sample| Some(sample.sms), (5, 5), 4), []);
     }
 
     #[test]

@@ -3,13 +3,19 @@
 //! | module | part |
 //! |---|---|
 //! | [`digest`] | what of an outcome the report keeps |
-//! | `page` | the page: table, facts, style |
-//! | `charts` | lines and bars |
+//! | [`compare`] | policies against each other, seed by seed |
+//! | `page` | the page and its text; `style.css` has its colours in light and dark |
+//! | `figures` | the table, and bars with what every seed gave |
+//! | `curves` | the cluster over time, and the distribution of completion times |
 //! | `timeline` | which job had which leaf when |
-//! | `svg` | plotters' SVG made to fit the page: its colours follow the reader's light or dark mode |
+//! | `charts`, `axis`, `svg` | what these are drawn with |
 
+mod axis;
 mod charts;
+pub mod compare;
+mod curves;
 pub mod digest;
+mod figures;
 mod page;
 mod svg;
 mod timeline;
@@ -27,7 +33,7 @@ pub struct Report {
     pub facts: Vec<(String, String)>,
     /// Numbers of the model, as names and values.
     pub model: Vec<(String, String)>,
-    /// What the reader should know: rows that were skipped.
+    /// What the reader should know: rows that were skipped, jobs that never fit.
     pub notes: Vec<String>,
     /// The simulations: each policy with the same seeds.
     pub digests: Vec<Digest>,
@@ -65,26 +71,27 @@ impl Report {
         policies
     }
 
+    /// The seeds.
+    fn seeds(&self) -> usize {
+        let first = self.digests.first().map(|digest| digest.policy);
+        first.map_or(0, |policy| self.of(policy).count())
+    }
+
     /// The digests of a policy, one per seed.
     fn of(&self, policy: PolicyName) -> impl Iterator<Item = &Digest> {
         self.digests.iter().filter(move |digest| digest.policy == policy)
     }
-}
 
-/// The policy that others are compared with: `static` if it is there, else the first.
-pub fn reference(policies: &[PolicyName]) -> Option<PolicyName> {
-    let fixed = policies.iter().find(|policy| **policy == PolicyName::Static);
-    fixed.or(policies.first()).copied()
-}
-
-/// The value in the middle; of an even number the mean of both. 0 of none.
-pub fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
+    /// What happened when, of one seed per policy.
+    fn details(&self) -> Vec<(&Digest, &Detail)> {
+        let detailed = |policy: PolicyName| {
+            self.of(policy).find_map(|digest| Some((digest, digest.detail.as_ref()?)))
+        };
+        self.policies().into_iter().filter_map(detailed).collect()
     }
+}
+
+/// The class of what is a policy's: its colour and dashes.
+fn class(policy: PolicyName) -> String {
+    format!("p-{policy}")
 }

@@ -1,79 +1,78 @@
-//! Plotters' SVG for this page: as wide as the page, with colours by name.
+//! Drawings. Colours, widths and letters are classes of the page's style, which follows the reader's
+//! light or dark mode and the width of the screen.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
-use plotters::coord::Shift;
-use plotters::prelude::{DrawingArea, IntoDrawingArea, RGBColor, SVGBackend, TextStyle};
-use plotters::style::{Color, IntoFont};
+/// A point: from the left, from the top.
+pub type Point = (f64, f64);
 
-/// An area to draw on.
-pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-/// Why nothing was drawn.
-pub type Failed = Box<dyn std::error::Error>;
-
-/// Width of every plot in its own units.
-pub const WIDTH: u32 = 960;
-
-/// Colours of things that are told apart, per kind.
-pub const COLOURS: u8 = 8;
-
-/// Text and axes.
-pub const INK: RGBColor = RGBColor(1, 1, 1);
-/// Lines of the grid.
-pub const GRID: RGBColor = RGBColor(1, 1, 2);
-/// A job on one leaf.
-pub const ONE: RGBColor = RGBColor(1, 1, 3);
-
-/// The colour of the n-th policy.
-pub fn policy(place: usize) -> RGBColor {
-    RGBColor(1, 2, place as u8 % COLOURS)
+/// A picture that is being drawn.
+pub struct Svg {
+    text: String,
 }
 
-/// The colour of a job on several leaves.
-pub fn job(id: u32) -> RGBColor {
-    RGBColor(1, 3, (id.wrapping_mul(0x9e37_79b1) >> 24) as u8 % COLOURS)
-}
+impl Svg {
+    /// An empty one; `label` is for those who do not see it.
+    pub fn new(width: f64, height: f64, label: &str) -> Svg {
+        let label = escape(label);
+        let text = format!(
+            "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{label}\">\n"
+        );
+        Svg { text }
+    }
 
-/// Text of a plot.
-pub fn text(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&INK.to_rgba())
-}
+    pub fn line(&mut self, class: &str, (x1, y1): Point, (x2, y2): Point) {
+        let (x1, y1, x2, y2) = (Short(x1), Short(y1), Short(x2), Short(y2));
+        let _ = writeln!(
+            self.text,
+            "<line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\"/>"
+        );
+    }
 
-/// Draws; the result goes into a page as it is.
-pub fn draw(
-    height: u32,
-    title: &str,
-    picture: impl FnOnce(&Area<'_>) -> Result<(), Failed>,
-) -> String {
-    let mut svg = String::new();
-    let drawn = {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-        picture(&area).and_then(|()| area.present().map_err(Failed::from))
-    };
-    match drawn {
-        Ok(()) => fit(&svg, height, title),
-        Err(error) => format!("<p>No plot: {}</p>\n", escape(&error.to_string())),
+    /// From a corner to the one across, in any order.
+    pub fn rect(&mut self, class: &str, (x1, y1): Point, (x2, y2): Point) {
+        let (x, y) = (Short(x1.min(x2)), Short(y1.min(y2)));
+        let (width, height) = (Short((x2 - x1).abs()), Short((y2 - y1).abs()));
+        let _ = writeln!(
+            self.text,
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>"
+        );
+    }
+
+    pub fn dot(&mut self, class: &str, (x, y): Point) {
+        let (x, y) = (Short(x), Short(y));
+        let _ = writeln!(self.text, "<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>");
+    }
+
+    pub fn curve(&mut self, class: &str, points: impl Iterator<Item = Point>) {
+        let _ = write!(self.text, "<polyline class=\"{class}\" points=\"");
+        for (x, y) in points {
+            let _ = write!(self.text, "{},{} ", Short(x), Short(y));
+        }
+        self.text.push_str("\"/>\n");
+    }
+
+    /// Letters; the class says which end of them is at the point.
+    pub fn text(&mut self, class: &str, (x, y): Point, text: &str) {
+        let (x, y, text) = (Short(x), Short(y), escape(text));
+        let _ = writeln!(self.text, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>");
+    }
+
+    /// The picture under its caption.
+    pub fn figure(self, caption: &str) -> String {
+        let (caption, svg) = (escape(caption), self.text);
+        format!("<figure><figcaption>{caption}</figcaption>\n{svg}</svg></figure>\n")
     }
 }
 
-/// Names the colours, which the page's style gives, and lets the width follow the page.
-fn fit(svg: &str, height: u32, title: &str) -> String {
-    let mut text = svg.replace("\"#010101\"", "\"currentColor\"");
-    text = text.replace("\"#010102\"", "\"var(--grid)\"").replace("\"#010103\"", "\"var(--one)\"");
-    for place in 0..COLOURS {
-        text = text.replace(&format!("\"#0102{place:02X}\""), &format!("\"var(--p{place})\""));
-        text = text.replace(&format!("\"#0103{place:02X}\""), &format!("\"var(--j{place})\""));
+/// A coordinate: a tenth of a unit is finer than any screen shows.
+struct Short(f64);
+
+impl Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tenths = (self.0 * 10.0).round() / 10.0;
+        write!(f, "{}", tenths + 0.0)
     }
-    let body = text.split_once('>').map_or("", |(_, body)| body);
-    let title = escape(title);
-    let mut fitted = String::with_capacity(body.len() + 200);
-    let _ = writeln!(
-        fitted,
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">{}",
-        body.trim_end()
-    );
-    fitted
 }
 
 /// Text as HTML.
@@ -95,28 +94,24 @@ pub fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plotters::prelude::{PathElement, Rectangle};
 
     #[test]
-    fn colours_have_names_and_nothing_is_fetched() {
-        let svg = draw(100, "a < b", |area| {
-            area.draw(&Rectangle::new([(0, 0), (5, 5)], policy(9).filled()))?;
-            area.draw(&PathElement::new([(0, 0), (5, 5)], job(7)))?;
-            area.draw(&plotters::prelude::Text::new("here", (1, 1), text(12)))?;
-            Ok(())
-        });
-        assert!(
-            svg.starts_with("<svg viewBox=\"0 0 960 100\" role=\"img\" aria-label=\"a &lt; b\">")
+    fn shapes_have_classes_and_short_numbers() {
+        let mut svg = Svg::new(100.0, 50.0, "a < b");
+        svg.rect("bar p1", (10.04, 20.0), (5.0, 8.0));
+        svg.line("grid", (0.0, 1.0 / 3.0), (-0.01, 2.0));
+        svg.curve("p2", [(1.0, 2.0), (3.25, 4.0)].into_iter());
+        svg.text("end", (1.0, 1.0), "\"<1 h>\"");
+        let figure = svg.figure("a & b");
+        assert_eq!(
+            figure,
+            "<figure><figcaption>a &amp; b</figcaption>\n\
+             <svg viewBox=\"0 0 100 50\" role=\"img\" aria-label=\"a &lt; b\">\n\
+             <rect class=\"bar p1\" x=\"5\" y=\"8\" width=\"5\" height=\"12\"/>\n\
+             <line class=\"grid\" x1=\"0\" y1=\"0.3\" x2=\"0\" y2=\"2\"/>\n\
+             <polyline class=\"p2\" points=\"1,2 3.3,4 \"/>\n\
+             <text class=\"end\" x=\"1\" y=\"1\">&quot;&lt;1 h&gt;&quot;</text>\n\
+             </svg></figure>\n"
         );
-        assert!(svg.ends_with("</svg>\n"), "{svg}");
-        assert!(svg.contains("var(--p1)") && svg.contains("var(--j"), "{svg}");
-        assert!(svg.contains("fill=\"currentColor\"") && !svg.contains("#01"), "{svg}");
-        assert!(!svg.contains("http"), "{svg}");
-    }
-
-    #[test]
-    fn a_plot_that_fails_says_so() {
-        let svg = draw(100, "", |_| Err("<no>".into()));
-        assert_eq!(svg, "<p>No plot: &lt;no&gt;</p>\n");
     }
 }
