@@ -299,7 +299,8 @@ fn the_model_can_be_printed_edited_and_read() {
     assert_eq!(broken.status, 1);
     assert_eq!(broken.stderr.lines().count(), 1, "{}", broken.stderr);
     assert!(
-        broken.stderr.contains("model.toml: ") && broken.stderr.contains("unknown field `drain`")
+        broken.stderr.contains("model.toml: line 1: ")
+            && broken.stderr.contains("unknown field `drain`")
     );
     let wrong = run("cost_across = -1.0\n");
     assert!(wrong.stderr.contains("cost_across = -1: out of range"), "{}", wrong.stderr);
@@ -320,7 +321,16 @@ fn input_that_is_no_good_is_one_clear_line() {
         (vec!["--trace", "/nowhere", "--format", "swf"], "--trace /nowhere: No such file"),
         (vec!["--trace", philly, "--format", "openb"], "line 1: no column num_gpu, only timestamp"),
         (vec!["--trace", philly, "--format", "swf"], "no job in swf format: line 1: fewer than 5"),
-        (vec!["--trace", philly, "--format", "sacct"], "Make the file with: sacct --allusers"),
+        (vec!["--trace", philly, "--format", "sacct"], "make the file with: sacct --allusers"),
+        (
+            vec!["--trace", "/dev/null", "--format", "philly"],
+            "--trace /dev/null: nothing is in it: ",
+        ),
+        (vec!["--trace", "/", "--format", "swf"], "--trace /: cannot be read: "),
+        (
+            vec!["--generate", "5", "--policy", "flex", "--layout", "static=7g"],
+            "--layout static=7g: not among the policies: add it to --policy",
+        ),
         (vec!["--generate", "5", "--layout", "8x1g"], "--layout 8x1g: not a profile of a100-80"),
         (vec!["--generate", "5", "--layout", "4x2g"], "--layout 4x2g: no placement on a100-80"),
         (vec!["--generate", "5", "--policy", "flex", "--csv", "/nowhere/x"], "--csv /nowhere/x: "),
@@ -355,6 +365,7 @@ fn a_wrong_command_line_is_usage() {
         (vec!["--generate", "5", "--seed", "5-1"], "type 1, 1,2,5 or 1-10"),
         (vec!["--generate", "5", "--layout", "pooled=7g"], "pooled has no layout"),
         (vec!["--generate", "5", "--trace", "x", "--format", "swf"], "cannot be used with"),
+        (vec!["--generate", "5", "--format", "swf"], "cannot be used with"),
         (vec!["--trace", "x"], "--format <FORMAT>"),
         (vec!["--trace", "x", "--format", "csv"], "csv: no such format: one of philly, openb"),
     ] {

@@ -53,8 +53,12 @@ pub struct ModelError(pub String);
 impl Performance {
     /// Reads a model; what it does not name stays as it is by default.
     pub fn from_toml(text: &str) -> Result<Performance, ModelError> {
-        let read: Performance =
-            toml::from_str(text).map_err(|error| ModelError(error.to_string()))?;
+        let told = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            ModelError(format!("line {line}: {}", error.message()))
+        };
+        let read: Performance = toml::from_str(text).map_err(told)?;
         let numbers = read.numbers();
         match numbers.iter().find(|(_, value)| !(value.is_finite() && (0.0..=1e6).contains(value)))
         {
@@ -142,7 +146,7 @@ mod tests {
         let error = |text| Performance::from_toml(text).unwrap_err().to_string();
         assert_eq!(error("cost_across = -1"), "cost_across = -1: out of range: 0 to 1000000");
         assert_eq!(error("cost_nodes = nan"), "cost_nodes = NaN: out of range: 0 to 1000000");
-        assert!(error("speed = 1").contains("unknown field `speed`"));
+        assert!(error("\nspeed = 1").starts_with("line 2: unknown field `speed`, expected one of"));
     }
 
     #[test]

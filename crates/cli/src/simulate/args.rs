@@ -22,7 +22,8 @@ A trace knows no MIG sizes but those of sacct and openb. --mix decides for jobs 
 are drawn together or apart until their slice-seconds over those of the cluster are that much. Rows that are no jobs are counted on stderr, \
 with line numbers.
 
-A table of seeds is that of their medians. The same seed gives the same result.
+A table of several seeds has their medians. REL is seed by seed, over static or the first policy, and then the median: not the ratio \
+of the medians beside it. The same seed gives the same result.
 
 Fields of --json (fields are added, never renamed; null where unknown):
   version            1
@@ -50,7 +51,7 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE", requires = "format")]
     pub trace: Option<PathBuf>,
     /// What the file is: philly, openb, sacct or swf
-    #[arg(long, value_name = "FORMAT", requires = "trace")]
+    #[arg(long, value_name = "FORMAT", requires = "trace", conflicts_with = "generate")]
     pub format: Option<Format>,
     /// So many jobs out of the seed: they come at random, and run for log-normal times
     #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -230,15 +231,16 @@ fn oversize(text: &str) -> Result<Oversize, String> {
 impl Simulate {
     /// The policies, each once.
     pub fn policies(&self) -> Vec<PolicyName> {
+        let named = |word: &Policies| match word {
+            Policies::All => PolicyName::ALL.to_vec(),
+            Policies::One(policy) => vec![*policy],
+        };
         let mut policies = Vec::new();
-        for word in &self.policy {
-            match word {
-                Policies::All => policies.extend(PolicyName::ALL),
-                Policies::One(policy) => policies.push(*policy),
+        for policy in self.policy.iter().flat_map(named) {
+            if !policies.contains(&policy) {
+                policies.push(policy);
             }
         }
-        let mut seen = Vec::new();
-        policies.retain(|policy| !seen.contains(policy) && (seen.push(*policy), true).1);
         policies
     }
 }

@@ -11,9 +11,6 @@ use flexmig_sim::{Cluster, Job};
 use super::args::Simulate;
 use crate::Failure;
 
-/// Most bytes of a trace, as they are on the disk.
-const LARGEST: u64 = 4 << 30;
-
 /// Where jobs come from.
 #[derive(Debug)]
 pub enum Source {
@@ -43,18 +40,16 @@ impl Source {
             return Ok(Source::Generated(args.generate.unwrap_or(1)));
         };
         let name = if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
-        let failed = |error: &dyn std::fmt::Display, mend: &str| {
-            Failure::new(format!("--trace {name}"), error, mend)
-        };
+        let what = format!("--trace {name}");
         let input: Box<dyn Read> = match path == Path::new("-") {
             true => Box::new(io::stdin().lock()),
             false => {
-                let file = File::open(path).map_err(|e| failed(&e, "name a file that is there"))?;
-                Box::new(file)
+                let file = File::open(path);
+                Box::new(file.map_err(|e| Failure::new(&what, e, "name a file that can be read"))?)
             }
         };
-        let trace = Trace::read(format, input.take(LARGEST))
-            .map_err(|error| failed(&error, "docs/simulator.md has the formats"))?;
+        let trace = Trace::read(format, input)
+            .map_err(|error| Failure::message(format!("{what}: {error}")))?;
         Ok(Source::Trace(name, format, trace))
     }
 

@@ -143,8 +143,6 @@ fn performance(path: Option<&Path>) -> Result<Performance, Failure> {
     let Some(path) = path else { return Ok(Performance::default()) };
     let failed = |error: &dyn std::fmt::Display| {
         let mend = "flexmig simulate --print-model prints one to start from";
-        // A TOML error shows the place in several lines.
-        let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         Failure::new(format!("--model-file {}", path.display()), error, mend)
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
@@ -162,6 +160,10 @@ fn setups(
     for layout in &args.layout {
         let parsed = Layout::parse(args.model, &layout.text)
             .map_err(|error| Failure::message(format!("--layout {error}")))?;
+        if let Some(policy) = layout.policy.filter(|policy| !policies.contains(policy)) {
+            let what = format!("--layout {policy}={}", layout.text);
+            return Err(Failure::new(what, "not among the policies", "add it to --policy"));
+        }
         layouts.push((layout.policy, parsed));
     }
     for &policy in policies {

@@ -2,6 +2,9 @@
 
 use super::{Trace, TraceError};
 
+/// What to do with a file that lacks a column.
+pub const MEND: &str = "type the --format of this file";
+
 /// The rows of a file with the columns that are asked for.
 pub struct Columns<'t> {
     reader: csv::Reader<&'t [u8]>,
@@ -9,12 +12,14 @@ pub struct Columns<'t> {
 }
 
 impl<'t> Columns<'t> {
-    /// Finds the columns by name, in either case; those of `optional` may be missing.
+    /// Finds the columns by name, in either case; those of `optional` may be missing. `mend` is what
+    /// to do if another is.
     pub fn new(
         text: &'t str,
         delimiter: u8,
         needed: &[&str],
         optional: &[&str],
+        mend: &str,
     ) -> Result<Columns<'t>, TraceError> {
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
@@ -28,7 +33,7 @@ impl<'t> Columns<'t> {
             let place = find(name).ok_or_else(|| {
                 let names: Vec<&str> = names.iter().take(12).collect();
                 TraceError(format!(
-                    "line 1: no column {name}, only {}: is it another --format?",
+                    "line 1: no column {name}, only {}: {mend}",
                     names.join(", ").chars().take(200).collect::<String>()
                 ))
             })?;

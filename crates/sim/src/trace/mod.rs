@@ -23,6 +23,9 @@ use std::str::FromStr;
 
 pub use sacct::SACCT;
 
+/// Most bytes of a trace, packed or not.
+const LARGEST: u64 = 4 << 30;
+
 /// Most bad rows of a kind that are listed; all are counted.
 const LISTED: u64 = 10;
 
@@ -71,7 +74,7 @@ impl FromStr for Format {
     }
 }
 
-/// A trace that cannot be used at all.
+/// Why a trace cannot be used at all, and what to type instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TraceError(pub String);
@@ -130,9 +133,12 @@ impl Trace {
     /// Reads a trace.
     ///
     /// # Errors
-    /// If it cannot be read or decompressed, lacks a column, or has not one job.
+    /// If it cannot be read or unpacked, is too large, lacks a column, or has not one job.
     pub fn read(format: Format, input: impl Read) -> Result<Trace, TraceError> {
         let text = text_of(input)?;
+        if text.trim().is_empty() {
+            return Err(TraceError("nothing is in it: name a file with jobs".into()));
+        }
         let mut trace = Trace::default();
         match format {
             Format::Philly => philly::read(&text, &mut trace)?,
@@ -144,7 +150,8 @@ impl Trace {
             let first = trace.skipped.first();
             let first = first.map(|skipped| format!(": line {}: {}", skipped.line, skipped.why));
             let first = first.unwrap_or_default();
-            return Err(TraceError(format!("no job in {} format{first}", format.name())));
+            let mend = "type the --format of this file, or name one with jobs";
+            return Err(TraceError(format!("no job in {format} format{first}: {mend}")));
         }
         trace.rows.sort_by(|a, b| a.submit.total_cmp(&b.submit).then(a.line.cmp(&b.line)));
         Ok(trace)
@@ -191,20 +198,33 @@ impl Trace {
 }
 
 /// The text, decompressed if it is gzip. What is not UTF-8 is replaced, and fails in its field.
-fn text_of(mut input: impl Read) -> Result<String, TraceError> {
-    let cannot = |error: std::io::Error| TraceError(format!("cannot be read: {error}"));
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(cannot)?;
+fn text_of(input: impl Read) -> Result<String, TraceError> {
+    let unread = |error| format!("cannot be read: {error}: name a file that can be");
+    let mut bytes = bytes_of(input, LARGEST, unread)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).map_err(cannot)?;
-        bytes = plain;
+        let broken =
+            |error| format!("cannot be unpacked: {error}: copy it again, it is cut off or damaged");
+        bytes = bytes_of(flate2::read::MultiGzDecoder::new(&bytes[..]), LARGEST, broken)?;
     }
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     };
     Ok(text)
+}
+
+/// All bytes. More than `most` are an error, as jobs would be missing without a word.
+fn bytes_of(
+    input: impl Read,
+    most: u64,
+    told: impl Fn(std::io::Error) -> String,
+) -> Result<Vec<u8>, TraceError> {
+    let mut bytes = Vec::new();
+    input.take(most + 1).read_to_end(&mut bytes).map_err(|error| TraceError(told(error)))?;
+    if bytes.len() as u64 > most {
+        return Err(TraceError(format!("more than {most} bytes: cut it into several traces")));
+    }
+    Ok(bytes)
 }
 
 /// Whole GPUs, or one of which it is not known how much.
@@ -240,15 +260,28 @@ mod tests {
         let plain = Trace::read(Format::Philly, text.as_bytes()).unwrap();
         assert_eq!(Trace::read(Format::Philly, &packed[..]).unwrap(), plain);
         let broken = Trace::read(Format::Philly, &packed[..packed.len() / 2]).unwrap_err();
-        assert!(broken.to_string().starts_with("cannot be read: "), "{broken}");
+        assert!(broken.to_string().starts_with("cannot be unpacked: "), "{broken}");
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_cut_off() {
+        let told = |error: std::io::Error| error.to_string();
+        assert_eq!(bytes_of(&b"1234"[..], 4, told).unwrap(), b"1234");
+        let error = bytes_of(&b"12345"[..], 4, told).unwrap_err();
+        assert_eq!(error.to_string(), "more than 4 bytes: cut it into several traces");
     }
 
     #[test]
     fn a_trace_without_a_job_is_an_error() {
         let error = Trace::read(Format::Swf, &b"; nothing\n"[..]).unwrap_err();
-        assert_eq!(error.to_string(), "no job in swf format");
+        assert!(error.to_string().starts_with("no job in swf format: type the --format "));
         let error = Trace::read(Format::Swf, &b"; \n1 2 3\n"[..]).unwrap_err();
-        assert_eq!(error.to_string(), "no job in swf format: line 2: fewer than 5 fields");
+        let told = "no job in swf format: line 2: fewer than 5 fields: type the --format ";
+        assert!(error.to_string().starts_with(told), "{error}");
+        for nothing in [&b""[..], b" \n\n"] {
+            let error = Trace::read(Format::Philly, nothing).unwrap_err();
+            assert_eq!(error.to_string(), "nothing is in it: name a file with jobs");
+        }
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Pods of Alibaba's cluster-trace-gpu-v2023. `gpu_milli` is in thousandths of a GPU.
 
-use super::columns::Columns;
+use super::columns::{Columns, MEND};
 use super::{Row, Size, Trace, TraceError};
 
 /// Slices for thousandths of a GPU: the smallest instance whose share of seven slices is enough.
@@ -16,7 +16,7 @@ pub fn slices(milli: u64) -> u8 {
 
 pub fn read(text: &str, trace: &mut Trace) -> Result<(), TraceError> {
     let needed = ["num_gpu", "gpu_milli", "creation_time", "deletion_time"];
-    let columns = Columns::new(text, b',', &needed, &["scheduled_time"])?;
+    let columns = Columns::new(text, b',', &needed, &["scheduled_time"], MEND)?;
     columns.each(trace, |trace, line, fields| {
         let [gpus, milli, created, deleted, scheduled] = fields else { return };
         let (Ok(created), Ok(deleted)) = (created.parse::<f64>(), deleted.parse::<f64>()) else {

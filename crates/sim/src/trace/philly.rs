@@ -1,10 +1,10 @@
 //! Microsoft Philly, as flattened to one CSV row per job.
 
-use super::columns::{Columns, seconds};
+use super::columns::{Columns, MEND, seconds};
 use super::{Row, Trace, TraceError, whole_gpus};
 
 pub fn read(text: &str, trace: &mut Trace) -> Result<(), TraceError> {
-    let columns = Columns::new(text, b',', &["timestamp", "duration", "num_gpus"], &[])?;
+    let columns = Columns::new(text, b',', &["timestamp", "duration", "num_gpus"], &[], MEND)?;
     columns.each(trace, |trace, line, fields| {
         let [submit, run, gpus] = fields else { return };
         let Some(submit) = seconds(submit).or_else(|| submit.parse().ok()) else {
@@ -62,7 +62,7 @@ mod tests {
         let error = Trace::read(Format::Philly, &b"a,duration\n1,2\n"[..]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "line 1: no column timestamp, only a, duration: is it another --format?"
+            "line 1: no column timestamp, only a, duration: type the --format of this file"
         );
     }
 }

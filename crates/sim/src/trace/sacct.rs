@@ -16,8 +16,8 @@ pub const SACCT: &str = "sacct --allusers --allocations --parsable2 --starttime=
 pub fn read(text: &str, trace: &mut Trace) -> Result<(), TraceError> {
     let needed = ["Submit", "ElapsedRaw", "ReqTRES"];
     let optional = ["TimelimitRaw", "JobIDRaw", "State"];
-    let columns = Columns::new(text, b'|', &needed, &optional)
-        .map_err(|error| TraceError(format!("{error} Make the file with: {SACCT}")))?;
+    let mend = format!("make the file with: {SACCT}");
+    let columns = Columns::new(text, b'|', &needed, &optional, &mend)?;
     columns.each(trace, |trace, line, fields| {
         let [submit, elapsed, tres, limit, id, state] = fields else { return };
         if id.contains('.') {
