@@ -1,6 +1,6 @@
 //! The golden set: saved views and what becomes of requests on them. `flexmig explain` and
-//! slurmctld's plugin are held against the same files. The simulator calls the same selection, on nodes
-//! of its own.
+//! slurmctld's plugin are held against the same files, and the simulator against those of their
+//! requests that it has, `flexmig:3g:1` on nodes that are short of leaves only.
 //!
 //! `tests/views/NAME.json` is a view as `flexmig status --save` writes it, `NAME.toml` the requests
 //! and the answers. After a wanted change of answers `FLEXMIG_GOLDEN=write` writes the new ones; read

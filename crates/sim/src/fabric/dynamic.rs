@@ -168,7 +168,7 @@ impl Fabric for Dynamic {
         alternative.parts.iter().all(|part| {
             let shape = usize::from(part.shape);
             let room = |taken: &&u8| self.rooms.best(shape, **taken).is_some();
-            node.gpus.iter().filter(room).take(part.count.into()).count() == part.count.into()
+            node.gpus.iter().filter(room).take(part.count.into()).count() == usize::from(part.count)
         })
     }
 

@@ -99,6 +99,25 @@ impl Leaves {
         Leaves { nodes, weights, profiles, places, total, how }
     }
 
+    /// Nodes that have so many leaves of each shape of the GPU, wherever they are cut from.
+    #[cfg(test)]
+    pub fn of_nodes(cluster: &Cluster, nodes: &[Vec<u64>]) -> Leaves {
+        let shapes = cluster.gpu.shapes;
+        let whole: Vec<String> = shapes.iter().map(|shape| shape.profile.to_string()).collect();
+        let layout = Layout::parse(cluster.gpu, &whole.join(",")).expect("each is a cut");
+        let mut all = Leaves::new(cluster, &layout, How::Select);
+        let leaf = |shape: usize| {
+            move |index: u64| Leaf { gpu: 0, start: 0, shape: shape as u8, index: index as u8 }
+        };
+        let node = |counts: &Vec<u64>| {
+            let leaves = counts.iter().enumerate();
+            let leaves = leaves.map(|(shape, &count)| (0..count).map(leaf(shape)).collect());
+            free_node(&mut all.places, leaves.collect(), &all.weights)
+        };
+        all.nodes = nodes.iter().map(node).collect();
+        all
+    }
+
     /// Each node a pool of slices.
     pub fn pooled(cluster: &Cluster) -> Leaves {
         let gpu = cluster.gpu;

@@ -10,14 +10,22 @@
 //! - Policy `flex`: the re-planner moves waiting jobs to compositions that could start now, by the
 //!   rules of `flexmig_core::replan`.
 //!
+//! What a job is given at submission and where it is moved are tested to be what core's `submit::decide`
+//! and `replan::Planner` say about a view of the same state. The view is always that of the moment, and
+//! a plan that a backfill pass does not renew is gone at once, where the planner counts it for two
+//! more cycles.
+//!
 //! Left out: what a pass costs, locks, reservations, priorities other than the order of submission,
-//! CPUs and memory of nodes, and `sched_interval`, as a pass without news finds nothing.
+//! CPUs and memory of nodes, arrays, sockets, policy's rules but for `[select]`, and `sched_interval`,
+//! as a pass without news finds nothing.
 
 mod backfill;
 mod bits;
 mod replan;
 mod space;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
