@@ -6,8 +6,8 @@ use super::axis::{Axis, Unit, decimals, number};
 use super::charts::{Bar, Bars};
 use super::compare::{Figure, cautions, median, ratios, reference, relative, values};
 use super::svg::escape;
-use super::{Report, class};
-use crate::{Metrics, PolicyName, sensitivity};
+use super::{Digest, Report, class};
+use crate::{Metrics, PolicyName};
 
 const MAKESPAN: Figure = |metrics| metrics.makespan;
 const MEAN_JCT: Figure = |metrics| metrics.mean_jct;
@@ -53,7 +53,6 @@ pub fn section(page: &mut String, report: &Report) {
     page.push_str("<h2>Figures</h2>\n");
     shortest(page, report, &policies, compared);
     table(page, report, &policies, compared);
-    layouts(page, report, &policies);
     page.push_str("<div class=\"plots\">\n");
     let several = match report.seeds() {
         0 | 1 => "",
@@ -67,6 +66,7 @@ pub fn section(page: &mut String, report: &Report) {
         }
     }
     page.push_str("</div>\n");
+    layouts(page, report, &policies);
 }
 
 /// Who is ahead, in a sentence; not if some ran fewer jobs than others.
@@ -74,15 +74,7 @@ fn shortest(page: &mut String, report: &Report, policies: &[PolicyName], compare
     if policies.len() < 2 || !cautions(policies, &report.digests).is_empty() {
         return;
     }
-    let best = |figure: Figure| {
-        let over = |policy: &PolicyName| {
-            Some((*policy, relative(&report.digests, *policy, compared, figure)?))
-        };
-        let all: Vec<_> = policies.iter().filter_map(over).collect();
-        let winner = sensitivity::winner(&all)?;
-        let (_, times) = all.iter().find(|(policy, _)| *policy == winner)?;
-        Some(format!("<b>{winner}</b> ({times:.3} of {compared})"))
-    };
+    let best = |figure| best(&report.digests, policies, compared, figure);
     let (Some(makespan), Some(jct)) = (best(MAKESPAN), best(MEAN_JCT)) else { return };
     let ideal = match policies.contains(&PolicyName::Pooled) {
         true => "; pooled is an ideal and does not count",
@@ -92,6 +84,25 @@ fn shortest(page: &mut String, report: &Report, policies: &[PolicyName], compare
         page,
         "<p>Shortest makespan: {makespan}. Shortest mean job completion time: {jct}{ideal}.</p>"
     );
+}
+
+/// Those with the least ratio: all that have it in the table.
+fn best(
+    digests: &[Digest],
+    policies: &[PolicyName],
+    compared: PolicyName,
+    figure: Figure,
+) -> Option<String> {
+    let real = policies.iter().filter(|policy| **policy != PolicyName::Pooled);
+    let over = |policy: &PolicyName| {
+        let times = relative(digests, *policy, compared, figure)?;
+        Some((*policy, (times * 1000.0).round() / 1000.0))
+    };
+    let all: Vec<_> = real.filter_map(over).collect();
+    let least = all.iter().map(|(_, times)| *times).min_by(f64::total_cmp)?;
+    let same = all.iter().filter(|(_, times)| *times == least);
+    let names: Vec<String> = same.map(|(policy, _)| format!("<b>{policy}</b>")).collect();
+    Some(format!("{} ({least:.3} of {compared})", names.join(" and ")))
 }
 
 fn table(page: &mut String, report: &Report, policies: &[PolicyName], compared: PolicyName) {
@@ -208,4 +219,31 @@ fn against(
     let room = (most - least) * 0.04;
     let axis = Axis::even((least - room).max(0.0), most + room, number);
     Bars { title, axis, base: 1.0, bars }.figure()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_are_ahead_are_named_but_not_the_ideal() {
+        use PolicyName::{Drain, Dynamic, Flex, Pooled, Static};
+        let policies = [Static, Drain, Dynamic, Flex, Pooled];
+        let digest = |(policy, makespan): (PolicyName, f64)| {
+            let metrics = Metrics { makespan, ..Metrics::default() };
+            Digest {
+                policy,
+                seed: 1,
+                metrics,
+                layout: String::new(),
+                jct: Vec::new(),
+                detail: None,
+            }
+        };
+        let makespans = [1000.0, 800.0, 752.1, 751.9, 700.0];
+        let digests: Vec<Digest> = policies.into_iter().zip(makespans).map(digest).collect();
+        let told = best(&digests, &policies, Static, MAKESPAN);
+        assert_eq!(told.as_deref(), Some("<b>dynamic</b> and <b>flex</b> (0.752 of static)"));
+        assert_eq!(best(&digests, &policies, Static, MEAN_JCT), None);
+    }
 }
