@@ -17,7 +17,7 @@ mod work;
 use std::path::Path;
 
 use flexmig_sim::model::DEFAULTS;
-use flexmig_sim::report::compare::cautions;
+use flexmig_sim::report::compare::{cautions, reference};
 use flexmig_sim::report::{Digest, Report, Swept};
 use flexmig_sim::trace::SACCT;
 use flexmig_sim::{Cluster, Layout, Performance, PolicyName, Setup, sensitivity};
@@ -69,7 +69,7 @@ pub fn run(args: &Simulate) -> Result<(), Failure> {
     }
     match args.json {
         true => print(&json(&results(args, &source, &inputs, &performance, &report))?),
-        false => print(&text(&policies, &report)),
+        false => print(&text(&policies, inputs.len(), &report)),
     }
 }
 
@@ -119,12 +119,17 @@ fn results(
 }
 
 /// What is printed for people.
-fn text(policies: &[PolicyName], report: &Report) -> String {
+fn text(policies: &[PolicyName], seeds: usize, report: &Report) -> String {
     let mut text = String::new();
     for (name, value) in &report.facts {
         text.push_str(&format!("{name}: {value}\n"));
     }
     text.push_str(&format!("\n{}", results::table(policies, &report.digests)));
+    if let (Some(compared), 2..) = (reference(policies), seeds) {
+        text.push_str(&format!(
+            "\nMedians of {seeds} seeds; REL is the median of the seeds' ratios to {compared}\n"
+        ));
+    }
     for caution in cautions(policies, &report.digests) {
         text.push_str(&format!("\n{caution}\n"));
     }
