@@ -1,7 +1,7 @@
 //! The simulator: makespans of `flex` against the other policies on public traces, and its own speed.
 //!
-//! 64 GPUs of A100-80, load 1.0, the even mix of sizes, jobs of one GPU, scheduler `easy`; a seed a round,
-//! which decides sizes and time limits. Traces are read from the folder that `FLEXMIG_TRACES` names, else
+//! 64 GPUs of A100-80, load 1.0, the even mix of sizes, scheduler `easy`, once all jobs and once those of one
+//! GPU only; a seed a round, which decides sizes and time limits. Traces are read from the folder that `FLEXMIG_TRACES` names, else
 //! `../shared/traces`; without it the part says so and measures the simulator's speed only.
 
 use std::fs::File;
@@ -25,22 +25,67 @@ pub struct Plan {
     pub jobs: usize,
 }
 
-/// Names of the figures, in the order of [`OTHERS`].
-const PHILLY: [&str; 6] = [
-    "sim_philly_makespan_flex_vs_static",
-    "sim_philly_makespan_flex_vs_static_best",
-    "sim_philly_makespan_flex_vs_drain",
-    "sim_philly_makespan_flex_vs_dynamic",
-    "sim_philly_makespan_flex_vs_flex_uniform",
-    "sim_philly_makespan_flex_vs_pooled",
-];
-const OPENB: [&str; 6] = [
-    "sim_openb_makespan_flex_vs_static",
-    "sim_openb_makespan_flex_vs_static_best",
-    "sim_openb_makespan_flex_vs_drain",
-    "sim_openb_makespan_flex_vs_dynamic",
-    "sim_openb_makespan_flex_vs_flex_uniform",
-    "sim_openb_makespan_flex_vs_pooled",
+/// What is simulated: a trace and its jobs, with the names of the figures in the order of [`OTHERS`].
+struct Subject {
+    format: Format,
+    file: &'static str,
+    one_gpu: bool,
+    names: [&'static str; 6],
+}
+
+const SUBJECTS: [Subject; 4] = [
+    Subject {
+        format: Format::Philly,
+        file: "philly.csv.gz",
+        one_gpu: false,
+        names: [
+            "sim_philly_makespan_flex_vs_static",
+            "sim_philly_makespan_flex_vs_static_best",
+            "sim_philly_makespan_flex_vs_drain",
+            "sim_philly_makespan_flex_vs_dynamic",
+            "sim_philly_makespan_flex_vs_flex_uniform",
+            "sim_philly_makespan_flex_vs_pooled",
+        ],
+    },
+    Subject {
+        format: Format::Philly,
+        file: "philly.csv.gz",
+        one_gpu: true,
+        names: [
+            "sim_philly_one_gpu_makespan_flex_vs_static",
+            "sim_philly_one_gpu_makespan_flex_vs_static_best",
+            "sim_philly_one_gpu_makespan_flex_vs_drain",
+            "sim_philly_one_gpu_makespan_flex_vs_dynamic",
+            "sim_philly_one_gpu_makespan_flex_vs_flex_uniform",
+            "sim_philly_one_gpu_makespan_flex_vs_pooled",
+        ],
+    },
+    Subject {
+        format: Format::Openb,
+        file: "openb_pods.csv",
+        one_gpu: false,
+        names: [
+            "sim_openb_makespan_flex_vs_static",
+            "sim_openb_makespan_flex_vs_static_best",
+            "sim_openb_makespan_flex_vs_drain",
+            "sim_openb_makespan_flex_vs_dynamic",
+            "sim_openb_makespan_flex_vs_flex_uniform",
+            "sim_openb_makespan_flex_vs_pooled",
+        ],
+    },
+    Subject {
+        format: Format::Openb,
+        file: "openb_pods.csv",
+        one_gpu: true,
+        names: [
+            "sim_openb_one_gpu_makespan_flex_vs_static",
+            "sim_openb_one_gpu_makespan_flex_vs_static_best",
+            "sim_openb_one_gpu_makespan_flex_vs_drain",
+            "sim_openb_one_gpu_makespan_flex_vs_dynamic",
+            "sim_openb_one_gpu_makespan_flex_vs_flex_uniform",
+            "sim_openb_one_gpu_makespan_flex_vs_pooled",
+        ],
+    },
 ];
 /// What `flex` is compared with.
 const OTHERS: [PolicyName; 6] = [
@@ -59,15 +104,13 @@ impl Observer for Nothing {}
 /// Simulates.
 pub fn measure(plan: &Plan) -> Result<Report, String> {
     let mut report = Report::new("simulated makespans, a seed a round; and the simulator's speed");
-    for (format, file, names) in
-        [(Format::Philly, "philly.csv.gz", PHILLY), (Format::Openb, "openb_pods.csv", OPENB)]
-    {
-        let path = traces().join(file);
+    for subject in &SUBJECTS {
+        let path = traces().join(subject.file);
         match File::open(&path) {
             Ok(input) => {
-                let trace = Trace::read(format, input)
+                let trace = Trace::read(subject.format, input)
                     .map_err(|error| format!("{}: {error}", path.display()))?;
-                makespans(&mut report, &trace, format, names, plan.seeds);
+                makespans(&mut report, &trace, subject, plan.seeds);
             }
             Err(error) => println!(
                 "simulate: {}: {error}: left out; set FLEXMIG_TRACES to the folder of traces",
@@ -95,19 +138,14 @@ fn simulated(cluster: &Cluster, policy: PolicyName, jobs: &[Job]) -> Metrics {
     run(&setup, jobs.iter().copied(), &mut Nothing)
 }
 
-fn makespans(
-    report: &mut Report,
-    trace: &Trace,
-    format: Format,
-    names: [&'static str; 6],
-    seeds: usize,
-) {
+fn makespans(report: &mut Report, trace: &Trace, subject: &Subject, seeds: usize) {
+    let Subject { format, one_gpu, names, .. } = *subject;
     let cluster = cluster(64);
     let mut mine: Vec<Metrics> = Vec::new();
     let mut others: [Vec<Metrics>; 6] = Default::default();
     let mut best: Vec<Metrics> = Vec::new();
     for seed in 1..=seeds as u64 {
-        let options = Options { load: Some(1.0), seed, multi_gpu: false, ..Options::default() };
+        let options = Options { load: Some(1.0), seed, multi_gpu: !one_gpu, ..Options::default() };
         let jobs = Workload::of(trace, &cluster, &options).jobs;
         mine.push(simulated(&cluster, PolicyName::Flex, &jobs));
         best.push(simulated(&cluster, PolicyName::FlexBest, &jobs));
@@ -120,12 +158,15 @@ fn makespans(
     };
     let makespan = |metrics: &Metrics| metrics.makespan;
     let jct = |metrics: &Metrics| metrics.mean_jct;
+    let unplaced = |metrics: &Metrics| metrics.unplaced as f64;
     let rows = OTHERS.into_iter().zip(&others);
     let rows = rows.chain([(PolicyName::Flex, &mine), (PolicyName::FlexBest, &best)]);
     for (policy, metrics) in rows {
-        let row = |what| format!("{} {policy}, {what}", format.name());
+        let jobs = if one_gpu { ", jobs of one GPU" } else { "" };
+        let row = |what| format!("{}{jobs}: {policy}, {what}", format.name());
         report.row(row("makespan, s"), Sample::new(column(metrics, makespan)));
         report.row(row("mean JCT, s"), Sample::new(column(metrics, jct)));
+        report.row(row("jobs that never fit"), Sample::new(column(metrics, unplaced)));
     }
     for ((policy, name), metrics) in OTHERS.into_iter().zip(names).zip(&others) {
         let sample = Sample::ratios(&column(&mine, makespan), &column(metrics, makespan));
