@@ -13,10 +13,10 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An even one with at most some six marks.
-    pub fn even(from: f64, to: f64, label: impl Fn(f64) -> String) -> Axis {
+    /// An even one, of at most so many steps.
+    pub fn even(from: f64, to: f64, steps: u32, label: impl Fn(f64) -> String) -> Axis {
         let to = if to > from { to } else { from + 1.0 };
-        let step = step((to - from) / 5.0);
+        let step = step((to - from) / f64::from(steps));
         let first = (from / step - 1e-9).ceil();
         let values = (0..20).map(|n| (first + f64::from(n)) * step);
         let ticks = values.take_while(|value| *value <= to + step * 1e-9);
@@ -144,12 +144,12 @@ mod tests {
     #[test]
     fn marks_are_round_and_few() {
         let texts = |axis: Axis| axis.ticks.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-        assert_eq!(texts(Axis::even(0.0, 103.0, number)), ["0", "50", "100"]);
-        assert_eq!(texts(Axis::even(0.0, 1.0, percent)).len(), 6);
-        assert_eq!(texts(Axis::even(0.73, 1.02, number)), ["0.8", "0.9", "1"]);
-        assert_eq!(texts(Axis::even(3.0, 3.0, number)).len(), 6);
+        assert_eq!(texts(Axis::even(0.0, 103.0, 5, number)), ["0", "50", "100"]);
+        assert_eq!(texts(Axis::even(0.0, 1.0, 5, percent)).len(), 6);
+        assert_eq!(texts(Axis::even(0.73, 1.02, 5, number)), ["0.8", "0.9", "1"]);
+        assert_eq!(texts(Axis::even(3.0, 3.0, 5, number)).len(), 6);
         for most in 1..2000 {
-            let marks = Axis::even(0.0, f64::from(most) * 0.37, number).ticks.len();
+            let marks = Axis::even(0.0, f64::from(most) * 0.37, 5, number).ticks.len();
             assert!((3..=6).contains(&marks), "{most}: {marks}");
         }
         assert_eq!(texts(Axis::durations(30.0, 4000.0)), ["1 min", "10 min", "1 h"]);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn places_are_shares_of_the_axis() {
-        let even = Axis::even(1.0, 3.0, number);
+        let even = Axis::even(1.0, 3.0, 5, number);
         assert_eq!([1.0, 2.0, 3.0].map(|value| even.at(value)), [0.0, 0.5, 1.0]);
         let log = Axis::durations(1.0, 100.0);
         assert!((log.at(10.0) - 0.5).abs() < 1e-9);

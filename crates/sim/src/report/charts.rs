@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::svg::{Point, Svg};
 
 /// Two of these are beside each other on a wide screen; on a telephone letters are larger (see
-/// `style.css`), and their margins are wide enough for that.
+/// `style.css`), and margins and axes have room for that.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 76.0;
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_bar_has_its_name_value_and_seeds() {
-        let axis = || Axis::even(0.0, 12.0, number);
+        let axis = || Axis::even(0.0, 12.0, 5, number);
         let one = Bars { title: "Makespan", axis: axis(), base: 0.0, bars: vec![] };
         let bars = vec![bar("flex", &[9.0, 10.0, 11.5]), bar("static", &[10.0])];
         let figure = Bars { bars, ..one }.figure();
@@ -149,8 +149,8 @@ mod tests {
         let points = vec![(1.0, 2.0), (2.0, 3.0), (9.0, 1.0)];
         let lines = Lines {
             title: "Queue",
-            x: Axis::even(0.0, 10.0, number),
-            y: Axis::even(0.0, 5.0, number),
+            x: Axis::even(0.0, 10.0, 5, number),
+            y: Axis::even(0.0, 5.0, 5, number),
             gap: 1.5,
             curves: vec![("p3".into(), points), ("p0".into(), Vec::new())],
         };

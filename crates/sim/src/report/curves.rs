@@ -67,13 +67,21 @@ fn over_time(report: &Report) -> String {
         let points = curves.iter().flat_map(|(_, points)| points);
         let most = points.map(|(_, value)| *value).fold(1.0, f64::max);
         let y = match share {
-            true => Axis::even(0.0, 1.0, percent),
-            false => Axis::even(0.0, most * 1.05, number),
+            true => Axis::even(0.0, 1.0, 5, percent),
+            false => Axis::even(0.0, most * 1.05, 5, jobs),
         };
-        let x = Axis::even(0.0, length, |value| unit.label(value));
+        let x = Axis::even(0.0, length, 4, |value| unit.label(value));
         Lines { title, x, y, gap: length / PARTS as f64 * 1.5, curves }.figure()
     };
     plots.map(figure).concat()
+}
+
+/// `20000`, and `200 k` where that would be too long for a telephone.
+fn jobs(count: f64) -> String {
+    match count >= 100_000.0 {
+        true => format!("{} k", number(count / 1000.0)),
+        false => number(count),
+    }
 }
 
 /// Of the first seed, as the others are.
@@ -94,6 +102,6 @@ fn distribution(report: &Report) -> String {
         return String::new();
     }
     let title = "Share of the jobs that is done so long after its submission (time is logarithmic)";
-    let (x, y) = (Axis::durations(least, most), Axis::even(0.0, 1.0, percent));
+    let (x, y) = (Axis::durations(least, most), Axis::even(0.0, 1.0, 5, percent));
     Lines { title, x, y, gap: f64::INFINITY, curves }.figure()
 }

@@ -61,7 +61,8 @@ pub fn section(page: &mut String, report: &Report) {
     for (name, figure) in [("Makespan", MAKESPAN), ("Mean job completion time", MEAN_JCT)] {
         page.push_str(&absolute(report, &policies, &format!("{name}{several}"), figure));
         if policies.len() > 1 {
-            let title = format!("{name} over that of {compared} with the same seed{several}");
+            let same = if several.is_empty() { "" } else { " with the same seed" };
+            let title = format!("{name} over that of {compared}{same}{several}");
             page.push_str(&against(report, &policies, compared, &title, figure));
         }
     }
@@ -191,7 +192,7 @@ fn absolute(report: &Report, policies: &[PolicyName], title: &str, figure: Figur
         let (name, class) = (policy.name(), class(*policy));
         Bar { name, class, values, middle, label: format!("{middle:.digits$} {}", unit.name) }
     };
-    let axis = Axis::even(0.0, most / unit.seconds, |value| unit.label(value));
+    let axis = Axis::even(0.0, most / unit.seconds, 4, |value| unit.label(value));
     Bars { title, axis, base: 0.0, bars: policies.iter().map(bar).collect() }.figure()
 }
 
@@ -217,7 +218,7 @@ fn against(
     // Marks have two decimals, so the axis is not shorter than some of them.
     let (least, most) = (all().fold(0.95, f64::min), all().fold(1.0, f64::max));
     let room = (most - least) * 0.04;
-    let axis = Axis::even((least - room).max(0.0), most + room, number);
+    let axis = Axis::even((least - room).max(0.0), most + room, 5, number);
     Bars { title, axis, base: 1.0, bars }.figure()
 }
 

@@ -89,7 +89,7 @@ fn figure(title: &str, detail: &Detail, window: &Window) -> String {
     let unit = Unit::of(length as f64 / SECOND as f64);
     let bottom = ROW * f64::from(window.gpus);
     let mut svg = Svg::new(WIDTH, bottom + 26.0, title);
-    let axis = Axis::even(0.0, unit.time(length.max(1)), |value| unit.label(value));
+    let axis = Axis::even(0.0, unit.time(length.max(1)), 5, |value| unit.label(value));
     let right = WIDTH - RIGHT;
     let x = |value: f64| LEFT + axis.at(value) * (right - LEFT);
     for gpu in 0..window.gpus {
