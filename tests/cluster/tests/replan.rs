@@ -44,6 +44,14 @@ fn holder<'c>(cluster: &'c Cluster, args: &str) -> Job<'c> {
     job
 }
 
+/// Jobs that hold n1's large leaf and so many of its small ones, and a view that has seen them.
+fn fill(cluster: &Cluster, small: u32) -> (Job<'_>, Job<'_>) {
+    let big = holder(cluster, "--gres=flexmig:3g.40gb:1");
+    let small = holder(cluster, &format!("--gres=flexmig:1g.10gb:{small}"));
+    cluster.wait_view();
+    (big, small)
+}
+
 /// The composition that a waiting job asks for now, without prefix.
 fn asks(job: &Job<'_>) -> String {
     asks_of(job.info().get("TresPerNode"))
@@ -85,10 +93,8 @@ fn stays(job: &Job<'_>, composition: &str, periods: u64) {
 #[test]
 fn three_slices_move_to_three_small_leaves_when_these_are_free_first() {
     let cluster = cluster().node(one_big("n1")).start();
-    let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
+    let (big, small) = fill(&cluster, 3);
     let script = "srun sh -c 'echo rank $SLURM_PROCID $CUDA_VISIBLE_DEVICES'\n".to_owned() + STAY;
-    cluster.wait_view();
     let job = cluster.sbatch("-t 10 --comment=mine --gres=flexmig:3g:1", &script);
     if !moves(&cluster) {
         // The shorter queue has decided, and that is final.
@@ -141,9 +147,7 @@ fn three_slices_stay_when_the_large_leaf_is_free_first() {
     if !moves(&cluster) {
         return;
     }
-    let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    cluster.wait_view();
+    let (big, _) = fill(&cluster, 3);
     let job = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     stays(&job, "flexmig:3g.40gb:1", 1);
     big.cancel();
@@ -159,9 +163,7 @@ fn the_users_own_comment_and_tasks_stay() {
     if !moves(&cluster) {
         return;
     }
-    holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    cluster.wait_view();
+    let (_, small) = fill(&cluster, 3);
     let job = cluster.sbatch("-t 10 -n2 -c2 --gres=flexmig:3g:1", STAY);
     let note = admin_comment(&job.info());
     let update = format!("AdminComment=before {note} after");
@@ -183,9 +185,7 @@ fn an_srun_that_waits_gets_a_rank_on_each_leaf_that_it_moved_to() {
     if !moves(&cluster) {
         return;
     }
-    holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    cluster.wait_view();
+    let (_, small) = fill(&cluster, 3);
     let srun = cluster.client("srun").args("-n3 -t 10 --gres=flexmig:3g:1 sh -c");
     let waiting = srun.arg("echo $CUDA_VISIBLE_DEVICES on $FLEXMIG_PROFILES").seconds(60).spawn();
     wait_for("srun to wait", 20, || {
@@ -239,9 +239,7 @@ fn two_jobs_do_not_move_onto_the_same_leaves() {
     if !moves(&cluster) {
         return;
     }
-    let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    let small = holder(&cluster, "--gres=flexmig:1g.10gb:4");
-    cluster.wait_view();
+    let (big, small) = fill(&cluster, 4);
     let first = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     let second = cluster.sbatch("-t 10 --gres=flexmig:3g:1", STAY);
     stays(&second, "flexmig:3g.40gb:1", 1);
@@ -385,9 +383,7 @@ fn jobs_that_wait_for_something_else_are_left_alone() {
     if !moves(&cluster) {
         return;
     }
-    let big = holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    let small = holder(&cluster, "--gres=flexmig:1g.10gb:3");
-    cluster.wait_view();
+    let (big, small) = fill(&cluster, 3);
     let after = format!("--dependency=afterany:{} -t 10 --gres=flexmig:3g:1", big.id);
     let waiting = [
         cluster.sbatch("--hold -t 10 --gres=flexmig:3g:1", STAY),
@@ -409,9 +405,7 @@ fn what_the_user_changed_is_the_users_choice() {
     if !moves(&cluster) {
         return;
     }
-    holder(&cluster, "--gres=flexmig:3g.40gb:1");
-    let small = holder(&cluster, "--gres=flexmig:1g.10gb:4");
-    cluster.wait_view();
+    let (_, small) = fill(&cluster, 4);
     let job = cluster.sbatch("-t 10 -n1 --gres=flexmig:3g:1", STAY);
     cluster.scontrol(&format!("update JobId={} Gres=flexmig:1g.10gb:2", job.id)).ok();
     assert_eq!(asks(&job), "flexmig:1g.10gb:2");
