@@ -33,9 +33,7 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
             for (kind, leaves) in &decision.claims {
                 site.claim(kind.as_deref(), *leaves);
             }
-            for (kind, leaves) in &decision.waits {
-                site.queue_up(kind.as_deref(), *leaves);
-            }
+            site.queue_up(&decision.waits);
             if decision.flexible {
                 view::want_jobs();
             }

@@ -26,11 +26,13 @@ pub(crate) trait Chooser<F: Fabric> {
         admits: &dyn Fn(usize, &Alternative) -> bool,
     ) -> Option<Choice>;
 
-    /// The alternative, by place, of a job that keeps it for as long as it waits.
+    /// The alternative, by place, of a job that keeps it for as long as it waits; `queue`: leaves that
+    /// jobs wait for.
     fn settle(
         &self,
         farm: &Farm<F>,
         class: &Class,
+        _queue: &Hint,
         admits: &dyn Fn(usize, &Alternative) -> bool,
     ) -> usize {
         self.choose(farm, class, admits).map_or(0, |(choice, _)| choice)
@@ -82,17 +84,17 @@ impl Selected {
         &self,
         farm: &Farm<Leaves>,
         asked: &Asked,
-        stays: bool,
-        waits: &Hint,
+        queue: Option<&Hint>,
+        awaited: &Hint,
         starts: &dyn Fn(&Alternative) -> bool,
     ) -> Vec<(Alternative, bool)> {
         let enough = |kind: &&Kind| asked.memory_gb == 0 || kind.memory_gb >= Some(asked.memory_gb);
         let kinds: Vec<&Kind> = self.kinds.iter().filter(enough).collect();
         let text = SLICES[usize::from(asked.slices.min(7))];
         let term = Term { kind: Some(text), count: asked.gpus.into() };
-        let rules = Rules { policy: &self.policy, open: false, stays };
+        let rules = Rules { policy: &self.policy, open: false, stays: queue.is_some() };
         let need = Need { nodes: asked.nodes.into(), ..Need::default() };
-        let stock = Stock { farm, kinds: &self.kinds, waits, starts };
+        let stock = Stock { farm, kinds: &self.kinds, queue, awaited, starts };
         let Ok(selection) = select::select(&kinds, &[term], &rules, &need, &stock) else {
             return Vec::new();
         };
@@ -112,7 +114,7 @@ const SLICES: [&str; 8] = ["0g", "1g", "2g", "3g", "4g", "5g", "6g", "7g"];
 
 impl Chooser<Leaves> for Selected {
     fn alternatives(&self, farm: &Farm<Leaves>, asked: &Asked) -> Vec<Alternative> {
-        let found = self.select(farm, asked, false, &Hint::default(), &|_| true);
+        let found = self.select(farm, asked, None, &Hint::default(), &|_| true);
         found.into_iter().map(|(alternative, _)| alternative).collect()
     }
 
@@ -130,7 +132,7 @@ impl Chooser<Leaves> for Selected {
             return None;
         }
         let starts = |alternative: &Alternative| nodes(alternative).is_some();
-        let found = self.select(farm, &class.asked, false, &farm.hint, &starts);
+        let found = self.select(farm, &class.asked, None, &farm.hint, &starts);
         let (best, _) = found.into_iter().find(|(_, starts)| *starts)?;
         let place = class.alternatives.iter().position(|known| known.parts == best.parts)?;
         Some((place, nodes(&class.alternatives[place])?))
@@ -140,12 +142,13 @@ impl Chooser<Leaves> for Selected {
         &self,
         farm: &Farm<Leaves>,
         class: &Class,
+        queue: &Hint,
         admits: &dyn Fn(usize, &Alternative) -> bool,
     ) -> usize {
         let starts = |alternative: &Alternative| {
             farm.nodes_for(class, alternative, &|node| admits(node, alternative)).is_some()
         };
-        let found = self.select(farm, &class.asked, true, &farm.hint, &starts);
+        let found = self.select(farm, &class.asked, Some(queue), &farm.hint, &starts);
         let is_best = |known: &Alternative| found.first().is_some_and(|f| f.0.parts == known.parts);
         class.alternatives.iter().position(is_best).unwrap_or(0)
     }
@@ -155,8 +158,10 @@ impl Chooser<Leaves> for Selected {
 struct Stock<'s> {
     farm: &'s Farm<Leaves>,
     kinds: &'s [Kind],
-    /// Leaves that jobs wait for.
-    waits: &'s Hint,
+    /// Leaves that jobs wait for, where the job keeps what it is given.
+    queue: Option<&'s Hint>,
+    /// Leaves that the first jobs wait for.
+    awaited: &'s Hint,
     starts: &'s dyn Fn(&Alternative) -> bool,
 }
 
@@ -199,7 +204,11 @@ impl Supply for Stock<'_> {
         let Some(shape) = self.shape(kind.name.as_deref()) else { return (0, 0) };
         let nodes = 0..self.farm.nodes.len();
         let all = nodes.map(|node| self.farm.fabric.all(node, shape)).sum();
-        (self.waits[shape].into(), all)
+        (self.queue.map_or(0, |queue| queue[shape]).into(), all)
+    }
+
+    fn awaited(&self, kind: &Kind) -> bool {
+        self.shape(kind.name.as_deref()).is_some_and(|shape| self.awaited[shape] > 0)
     }
 
     fn one_socket(&self, _parts: &[CorePart<'_>]) -> Option<bool> {

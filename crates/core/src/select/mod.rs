@@ -45,7 +45,7 @@ mod words;
 pub use enumerate::{NoFit, WhyNot};
 pub use kind::Kind;
 pub use parts::Parts;
-pub use supply::{Need, Supply};
+pub use supply::{FIRST, Need, Supply};
 
 use crate::policy::Select;
 use crate::request::Term;
@@ -129,7 +129,7 @@ pub struct Candidate<'k> {
     pub fits: bool,
     /// Can start now; `None` where free leaves are not known.
     pub starts_now: Option<bool>,
-    /// It could start now, but wastes leaves of a type that other jobs wait for.
+    /// It could start now, but wastes leaves of a type that the first waiting jobs ask for.
     pub wanted: bool,
     /// ... and is left to them, as leaves that waste less serve the request too.
     pub left: bool,

@@ -20,7 +20,7 @@ pub(super) fn rank(
             if candidate.fits { supply.starts(parts, need) } else { Some(false) };
         if candidate.starts_now == Some(true) && candidate.is_wasteful(kinds) {
             let waited_for =
-                |part: &Part| kind_of(part, kinds).is_some_and(|kind| supply.queue(kind).0 > 0);
+                |part: &Part| kind_of(part, kinds).is_some_and(|kind| supply.awaited(kind));
             candidate.wanted = parts.iter().any(waited_for);
         }
     }

@@ -2,6 +2,12 @@
 
 use super::{Kind, Part};
 
+/// Jobs at the head of the queue for which leaves are left. In a long queue somebody waits for every
+/// type: if all of it counts, leaves stay idle that nobody is about to take. Simulated on the Philly
+/// trace under Slurm's schedulers, mean completion time with all, 50, 20, 10, no jobs over that with
+/// 20: on 64 A100 1.28, 1.09, 1, 1.00, 1.03; with small jobs on 16 H100 0.98, 0.99, 1, 1.03, 1.08.
+pub const FIRST: usize = 20;
+
 /// What a job needs beside its leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
@@ -68,6 +74,9 @@ pub trait Supply {
 
     /// Leaves of a type that waiting jobs ask for, and leaves that there are.
     fn queue(&self, kind: &Kind) -> (u64, u64);
+
+    /// Whether one of the [`FIRST`] waiting jobs asks for leaves of a type.
+    fn awaited(&self, kind: &Kind) -> bool;
 
     /// Whether the leaves can lie under one socket of a node; `None` where no layout file tells.
     fn one_socket(&self, parts: &[Part<'_>]) -> Option<bool>;

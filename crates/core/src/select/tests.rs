@@ -78,6 +78,10 @@ impl Supply for Farm {
         (self.waiting[place], self.nodes.iter().map(|node| node[place].0).sum())
     }
 
+    fn awaited(&self, kind: &Kind) -> bool {
+        self.queue(kind).0 > 0
+    }
+
     fn one_socket(&self, _: &[Part<'_>]) -> Option<bool> {
         None
     }

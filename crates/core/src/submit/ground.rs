@@ -114,6 +114,10 @@ impl Supply for Ground<'_> {
         self.now.map_or((0, 0), |now| now.queue(kind.name.as_deref()))
     }
 
+    fn awaited(&self, kind: &Kind) -> bool {
+        self.now.is_some_and(|now| now.awaited(kind.name.as_deref()))
+    }
+
     fn one_socket(&self, parts: &[Part<'_>]) -> Option<bool> {
         let mut known = None;
         for (offer, open) in self.open() {
@@ -166,6 +170,10 @@ impl Supply for Known<'_> {
 
     fn queue(&self, kind: &Kind) -> (u64, u64) {
         self.ground.queue(kind)
+    }
+
+    fn awaited(&self, kind: &Kind) -> bool {
+        self.ground.awaited(kind)
     }
 
     fn one_socket(&self, parts: &[Part<'_>]) -> Option<bool> {

@@ -11,6 +11,7 @@ use crate::models::Model;
 use crate::policy::Policy;
 use crate::profile::{Profile, Suffix};
 use crate::request::Request;
+use crate::select::FIRST;
 use crate::select::index::{Index, Row};
 use crate::slurm_conf::NodeClass;
 use crate::view::{ClusterView, JobState, JobView, Room, windows};
@@ -22,28 +23,42 @@ pub(super) struct Now {
     pub taken_at: u64,
     /// The types in the order of their claims and queues.
     kinds: Vec<KindNow>,
+    /// Jobs that wait for leaves, those since the view among them.
+    jobs: Count,
 }
 
 /// A type on the whole cluster.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct KindNow {
     name: Option<String>,
     configured: u64,
     /// Leaves that waiting jobs ask for, those since the view among them.
-    waiting: AtomicU64,
+    waiting: Count,
+    /// Of the first jobs that wait, those that ask for such leaves.
+    first: Count,
     /// Leaves handed out since the view was taken.
-    claimed: AtomicU64,
+    claimed: Count,
 }
 
-impl Clone for KindNow {
-    fn clone(&self) -> KindNow {
-        let copy = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Relaxed));
-        KindNow {
-            name: self.name.clone(),
-            configured: self.configured,
-            waiting: copy(&self.waiting),
-            claimed: copy(&self.claimed),
-        }
+/// A number that changes between two views.
+#[derive(Debug, Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds to it, and tells what it was.
+    fn add(&self, more: u64) -> u64 {
+        let sum = |number: u64| Some(number.saturating_add(more));
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).unwrap_or_default()
+    }
+}
+
+impl Clone for Count {
+    fn clone(&self) -> Count {
+        Count(AtomicU64::new(self.get()))
     }
 }
 
@@ -67,13 +82,30 @@ impl Now {
 
     /// Leaves of a type handed out since the view was taken.
     pub fn claimed(&self, name: Option<&str>) -> u64 {
-        self.kind(name).map_or(0, |kind| kind.claimed.load(Ordering::Relaxed))
+        self.kind(name).map_or(0, |kind| kind.claimed.get())
     }
 
     /// Leaves of a type that waiting jobs ask for, and all there are.
     pub fn queue(&self, name: Option<&str>) -> (u64, u64) {
-        let queue = |kind: &KindNow| (kind.waiting.load(Ordering::Relaxed), kind.configured);
-        self.kind(name).map_or((0, 0), queue)
+        self.kind(name).map_or((0, 0), |kind| (kind.waiting.get(), kind.configured))
+    }
+
+    /// Whether one of the first waiting jobs asks for leaves of a type.
+    pub fn awaited(&self, name: Option<&str>) -> bool {
+        self.kind(name).is_some_and(|kind| kind.first.get() > 0)
+    }
+
+    /// One more job waits, behind those that are known, for these leaves.
+    fn queue_up<'k>(&self, leaves: impl Iterator<Item = (Option<&'k str>, u64)>) {
+        let mut leaves = leaves.peekable();
+        // A job without leaves is nobody here.
+        let is_first = leaves.peek().is_some() && self.jobs.add(1) < FIRST as u64;
+        for (name, count) in leaves {
+            if let Some(kind) = self.kind(name) {
+                kind.waiting.add(count);
+                kind.first.add(is_first.into());
+            }
+        }
     }
 }
 
@@ -143,15 +175,14 @@ impl Site {
     pub fn claim(&self, kind: Option<&str>, leaves: u64) {
         let kind = self.now.as_ref().and_then(|now| now.kind(kind));
         if let Some(kind) = kind {
-            kind.claimed.fetch_add(leaves, Ordering::Relaxed);
+            kind.claimed.add(leaves);
         }
     }
 
     /// Remembers that a job waits for leaves, until the next view: their queue counts as longer.
-    pub fn queue_up(&self, kind: Option<&str>, leaves: u64) {
-        let kind = self.now.as_ref().and_then(|now| now.kind(kind));
-        if let Some(kind) = kind {
-            kind.waiting.fetch_add(leaves, Ordering::Relaxed);
+    pub fn queue_up(&self, leaves: &[(Option<String>, u64)]) {
+        if let Some(now) = &self.now {
+            now.queue_up(leaves.iter().map(|(kind, count)| (kind.as_deref(), *count)));
         }
     }
 
@@ -261,24 +292,21 @@ fn now(view: &ClusterView, all: &Offer) -> Now {
             .fold(0, u64::saturating_add),
         ..KindNow::default()
     });
-    let mut now = Now { taken_at: view.taken_at, kinds: kinds.collect() };
+    let now = Now { taken_at: view.taken_at, kinds: kinds.collect(), jobs: Count::default() };
     // A held job takes no leaves from anybody.
     let waits =
         |job: &&JobView| job.state == JobState::Pending && job.waits_for_resources(view.taken_at);
-    for job in view.jobs.iter().flatten().filter(waits) {
+    let mut queue: Vec<&JobView> = view.jobs.iter().flatten().filter(waits).collect();
+    queue.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.job_id));
+    for job in queue {
         let nodes = u64::from(job.min_nodes.unwrap_or(1).max(1));
         let tasks = u64::from(job.num_tasks.unwrap_or(1).max(1));
+        let mut leaves: Vec<(Option<&str>, u64)> = Vec::new();
         for (text, times) in [(&job.tres_per_node, nodes), (&job.tres_per_task, tasks)] {
-            let Ok(request) = Request::parse(text) else { continue };
-            for term in request.terms() {
-                let named = |kind: &&mut KindNow| kind.name.as_deref() == term.kind;
-                if let Some(kind) = now.kinds.iter_mut().find(named) {
-                    let leaves = term.count.saturating_mul(times);
-                    let waiting = kind.waiting.get_mut();
-                    *waiting = waiting.saturating_add(leaves);
-                }
-            }
+            let Ok(request) = Request::parse(text.as_str()) else { continue };
+            leaves.extend(request.terms().map(|t| (t.kind, t.count.saturating_mul(times))));
         }
+        now.queue_up(leaves.into_iter());
     }
     now
 }

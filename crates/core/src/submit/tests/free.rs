@@ -211,14 +211,42 @@ fn jobs_that_wait_since_the_view_count_in_the_queue() {
     let promise = || {
         let decision = decide(&site, &OLD, &job).unwrap().unwrap();
         assert_eq!(decision.claims, []);
-        for (kind, leaves) in &decision.waits {
-            site.queue_up(kind.as_deref(), *leaves);
-        }
+        site.queue_up(&decision.waits);
         decision.promise
     };
     // Of nine small leaves and one large: 3/9 asked for, 6/9, then 9/9 against 1/1, then 2/1.
     let promises = [promise(), promise(), promise(), promise()];
     assert_eq!(promises, ["1g.10gb:3", "1g.10gb:3", "3g.40gb:1", "1g.10gb:3"]);
+}
+
+#[test]
+fn leaves_are_left_to_the_first_jobs_of_the_queue() {
+    let job = |id: u32, got: &str| JobView {
+        job_id: id,
+        priority: 10_000 - id,
+        reason: "Resources".into(),
+        tres_per_node: format!("gres/flexmig:{got}"),
+        ..JobView::default()
+    };
+    // The small leaves are busy, one large is free; so many jobs go before the one that wants it.
+    let first_of = |before: u32| {
+        let mut view = view(vec![node("n1", &[("1g.10gb", 7, 7), ("3g.40gb", 2, 1)])]);
+        let mut jobs: Vec<JobView> = (1..=before).map(|id| job(id, "1g.10gb:1")).collect();
+        jobs.push(job(before + 1, "3g.40gb:1"));
+        // Slurm does not tell them in their order.
+        jobs.reverse();
+        view.jobs = Some(jobs);
+        seen("", &view)
+    };
+    let promise = |site: &Site| accepted(site, &batch("flexmig:1g:1")).promise;
+    assert_eq!(promise(&first_of(19)), "1g.10gb:1");
+    assert_eq!(promise(&first_of(20)), "3g.40gb:1");
+    // Those that began to wait since the view are behind them.
+    let site = seen("", &view(vec![node("n1", &[("1g.10gb", 7, 7), ("3g.40gb", 2, 1)])]));
+    assert_eq!(promise(&site), "3g.40gb:1");
+    (0..20).for_each(|_| site.queue_up(&[(Some("1g.10gb".into()), 1)]));
+    site.queue_up(&[(Some("3g.40gb".into()), 1)]);
+    assert_eq!(promise(&site), "3g.40gb:1");
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod tests;
 use std::collections::HashMap;
 
 use flexmig_core::replan::Past;
+use flexmig_core::select::FIRST;
 
 use super::{Ground, News, Scheduler};
 use crate::choose::Choice;
@@ -221,6 +222,18 @@ impl<F: Fabric> Scheduler<F> for Slurm {
     fn moved(&self) -> u64 {
         self.moved
     }
+}
+
+/// Leaves that the first jobs wait for, those that leaves are left to, and their number; of so many
+/// that have a composition.
+fn first_wait<F: Fabric>(ground: &Ground<F>, jobs: usize) -> (Hint, usize) {
+    let (mut hint, jobs) = (Hint::default(), jobs.min(FIRST));
+    for waiting in ground.queue.iter().take(jobs) {
+        let class = &ground.classes[waiting.class];
+        let leaves = asks(&class.alternatives[waiting.wait.choice], class);
+        leaves.for_each(|(shape, count)| hint[shape] += count);
+    }
+    (hint, jobs)
 }
 
 /// The leaves that an alternative asks for on all nodes of the job, as (shape, count).

@@ -4,7 +4,7 @@
 
 use flexmig_core::replan::{JOBS, Look, MOST};
 
-use super::{Slurm, asks, minutes};
+use super::{Slurm, asks, first_wait, minutes};
 use crate::Time;
 use crate::class::Alternative;
 use crate::fabric::{Fabric, Leaf};
@@ -26,7 +26,7 @@ impl Slurm {
             return;
         }
         let (now, cycle) = (ground.now, self.cycle());
-        ground.farm.hint = self.waits;
+        ground.farm.hint = first_wait(ground, ground.queue.len()).0;
         let vain = ground.classes.iter().map(|class| vec![Time::MAX; class.alternatives.len() + 1]);
         let mut round = Round { held: Vec::new(), vain: vain.collect() };
         let (mut updates, mut next) = (0, None);

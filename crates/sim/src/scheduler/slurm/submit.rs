@@ -1,6 +1,8 @@
 //! New jobs get their composition, as `flexmig_core::submit` gives it at a submission.
 
-use super::{MINUTE, Slurm, asks, minutes};
+use flexmig_core::select::FIRST;
+
+use super::{MINUTE, Slurm, asks, first_wait, minutes};
 use crate::class::{Alternative, Class};
 use crate::fabric::{Fabric, Hint};
 use crate::scheduler::Ground;
@@ -11,8 +13,11 @@ struct Given {
     free: [u64; 8],
     /// Leaves that were handed out.
     claimed: Hint,
-    /// Leaves that jobs wait for.
+    /// Leaves that jobs wait for, and the first of them.
     waits: Hint,
+    awaited: Hint,
+    /// So many are first.
+    first: usize,
 }
 
 impl Given {
@@ -28,8 +33,12 @@ impl Slurm {
     /// looks at who waits for what.
     pub(super) fn choose<F: Fabric>(&mut self, ground: &mut Ground<F>) {
         let new = ground.queue.iter().rev().take_while(|waiting| !waiting.wait.chosen).count();
+        if new == 0 {
+            return;
+        }
         let (waits, claimed) = (self.waits, Hint::default());
-        let mut given = Given { free: [u64::MAX; 8], claimed, waits };
+        let (awaited, first) = first_wait(ground, ground.queue.len() - new);
+        let mut given = Given { free: [u64::MAX; 8], claimed, waits, awaited, first };
         if new > 1 {
             given.free = self.free(ground);
         }
@@ -57,9 +66,9 @@ impl Slurm {
         };
         let mut choice = 0;
         if class.alternatives.len() > 1 {
-            ground.farm.hint = given.waits;
+            ground.farm.hint = given.awaited;
             choice = if self.parameters.replan_interval == 0 {
-                ground.chooser.settle(ground.farm, class, &admits)
+                ground.chooser.settle(ground.farm, class, &given.waits, &admits)
             } else {
                 ground.choose(waiting.class, &admits).map_or(0, |(choice, _)| choice)
             };
@@ -68,8 +77,13 @@ impl Slurm {
         if place + 1 < ground.queue.len() {
             let admits = |node: usize| admits(node, alternative);
             let starts = ground.farm.nodes_for(class, alternative, &admits).is_some();
-            let counts = if starts { &mut given.claimed } else { &mut given.waits };
-            asks(alternative, class).for_each(|(shape, count)| counts[shape] += count);
+            let is_first = !starts && given.first < FIRST;
+            given.first += usize::from(is_first);
+            for (shape, count) in asks(alternative, class) {
+                let counts = if starts { &mut given.claimed } else { &mut given.waits };
+                counts[shape] += count;
+                given.awaited[shape] += if is_first { count } else { 0 };
+            }
         }
         choice
     }

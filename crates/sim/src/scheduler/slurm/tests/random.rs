@@ -106,7 +106,7 @@ impl World {
             let decided = submit::decide(&site, &dialect(self.seconds(), replan), &asked);
             let decision = decided.ok()?.unwrap();
             decision.claims.iter().for_each(|(kind, count)| site.claim(kind.as_deref(), *count));
-            decision.waits.iter().for_each(|(kind, count)| site.queue_up(kind.as_deref(), *count));
+            site.queue_up(&decision.waits);
             let text = decision.tres_per_node.unwrap();
             Some(text.strip_prefix("gres/flexmig:").unwrap().to_owned())
         };
