@@ -58,8 +58,15 @@ pub fn relative(
     (!ratios.is_empty()).then(|| median(ratios))
 }
 
+/// Whether all policies ran the same number of jobs, seed by seed.
+pub fn comparable(policies: &[PolicyName], digests: &[Digest]) -> bool {
+    let unplaced = |policy: PolicyName| values(digests, policy, |m| m.unplaced as f64);
+    policies.windows(2).all(|pair| unplaced(pair[0]) == unplaced(pair[1]))
+}
+
 /// What makes policies hard to compare, a line each: jobs that never fit are in no figure.
 pub fn cautions(policies: &[PolicyName], digests: &[Digest]) -> Vec<String> {
+    let comparable = comparable(policies, digests);
     let caution = |policy: &PolicyName| {
         let own = digests.iter().filter(|digest| digest.policy == *policy);
         let most = own.max_by_key(|digest| digest.metrics.unplaced)?;
@@ -67,6 +74,9 @@ pub fn cautions(policies: &[PolicyName], digests: &[Digest]) -> Vec<String> {
         let (all, seed) = (unplaced + ran, most.seed);
         match (unplaced, ran) {
             (0, _) => None,
+            _ if comparable && policies.len() > 1 => {
+                Some(format!("{unplaced} of {all} jobs never fit (seed {seed}), with no policy"))
+            }
             (_, 0) => Some(format!("{policy}: none of {all} jobs ever fits (seed {seed})")),
             _ => Some(format!(
                 "{policy}: {unplaced} of {all} jobs never fit (seed {seed}); its figures are those \
@@ -74,7 +84,9 @@ pub fn cautions(policies: &[PolicyName], digests: &[Digest]) -> Vec<String> {
             )),
         }
     };
-    policies.iter().filter_map(caution).collect()
+    let mut cautions: Vec<String> = policies.iter().filter_map(caution).collect();
+    cautions.dedup();
+    cautions
 }
 
 #[cfg(test)]
@@ -118,6 +130,12 @@ mod tests {
         let told = cautions(&[Static, Flex], &digests);
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with("static: 7 of 100 jobs never fit (seed 2); "), "{told:?}");
+        let mut both = digests.to_vec();
+        both.push(digest(Flex, 2, 1.0));
+        both[3].metrics.unplaced = 7;
+        assert!(comparable(&[Static, Flex], &both) && !comparable(&[Static, Flex], &digests));
+        let told = cautions(&[Static, Flex], &both);
+        assert_eq!(told, ["7 of 100 jobs never fit (seed 2), with no policy"]);
         digests[1].metrics.jobs = 0;
         assert_eq!(cautions(&[Static], &digests), ["static: none of 7 jobs ever fits (seed 2)"]);
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::axis::{Axis, Unit, decimals, number};
 use super::charts::{Bar, Bars};
-use super::compare::{Figure, cautions, median, ratios, reference, relative, values};
+use super::compare::{Figure, comparable, median, ratios, reference, relative, values};
 use super::svg::escape;
 use super::{Digest, Report, class};
 use crate::{Metrics, PolicyName};
@@ -72,7 +72,7 @@ pub fn section(page: &mut String, report: &Report) {
 
 /// Who is ahead, in a sentence; not if some ran fewer jobs than others.
 fn shortest(page: &mut String, report: &Report, policies: &[PolicyName], compared: PolicyName) {
-    if policies.len() < 2 || !cautions(policies, &report.digests).is_empty() {
+    if policies.len() < 2 || !comparable(policies, &report.digests) {
         return;
     }
     let best = |figure| best(&report.digests, policies, compared, figure);
