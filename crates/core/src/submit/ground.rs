@@ -1,7 +1,8 @@
 //! What selection asks, answered from the aggregates of a [`Site`]: the cost does not depend on the
 //! number of nodes.
 
-use super::of_view::{Now, Open};
+use super::now::Now;
+use super::of_view::Open;
 use super::site::{Class, Kind, Offer, Scope, Site};
 use crate::select::index::Wanted;
 use crate::select::{Need, Part, Supply};

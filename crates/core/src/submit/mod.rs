@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `site` | leaves per partition, ready for lookups |
 //! | `of_view` | the same and what is free now, from a view |
+//! | `now` | who waits for what, and what was handed out since the view |
 //! | `ground` | what selection asks, answered from a site |
 //! | `choose` | the leaves that a request gets |
 //! | `features` | features that tell types apart, so that Slurm can choose |
@@ -27,6 +28,7 @@ mod instead;
 mod jobs;
 mod limits;
 mod message;
+mod now;
 mod of_view;
 mod rejection;
 mod site;

@@ -2,65 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::jobs::Jobs;
+use super::now::Now;
 use super::site::{Offer, Site};
 use crate::hostlist;
 use crate::models::Model;
 use crate::policy::Policy;
 use crate::profile::{Profile, Suffix};
-use crate::request::Request;
-use crate::select::FIRST;
 use crate::select::index::{Index, Row};
 use crate::slurm_conf::NodeClass;
-use crate::view::{ClusterView, JobState, JobView, Room, windows};
-
-/// What a view tells beside the leaves that there are.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Now {
-    /// When the view was taken, in seconds since 1970.
-    pub taken_at: u64,
-    /// The types in the order of their claims and queues.
-    kinds: Vec<KindNow>,
-    /// Jobs that wait for leaves, those since the view among them.
-    jobs: Count,
-}
-
-/// A type on the whole cluster.
-#[derive(Clone, Debug, Default)]
-struct KindNow {
-    name: Option<String>,
-    configured: u64,
-    /// Leaves that waiting jobs ask for, those since the view among them.
-    waiting: Count,
-    /// Of the first jobs that wait, those that ask for such leaves.
-    first: Count,
-    /// Leaves handed out since the view was taken.
-    claimed: Count,
-}
-
-/// A number that changes between two views.
-#[derive(Debug, Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Adds to it, and tells what it was.
-    fn add(&self, more: u64) -> u64 {
-        let sum = |number: u64| Some(number.saturating_add(more));
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).unwrap_or_default()
-    }
-}
-
-impl Clone for Count {
-    fn clone(&self) -> Count {
-        Count(AtomicU64::new(self.get()))
-    }
-}
+use crate::view::{ClusterView, Room, windows};
 
 /// A partition as it is now.
 #[derive(Clone, Debug)]
@@ -73,40 +25,6 @@ pub(super) struct Open {
     pub index: Arc<Index>,
     /// Leaves under each socket of nodes with layout files, by the offer's kinds; different ones.
     pub sockets: Arc<Vec<Vec<u64>>>,
-}
-
-impl Now {
-    fn kind(&self, name: Option<&str>) -> Option<&KindNow> {
-        self.kinds.iter().find(|kind| kind.name.as_deref() == name)
-    }
-
-    /// Leaves of a type handed out since the view was taken.
-    pub fn claimed(&self, name: Option<&str>) -> u64 {
-        self.kind(name).map_or(0, |kind| kind.claimed.get())
-    }
-
-    /// Leaves of a type that waiting jobs ask for, and all there are.
-    pub fn queue(&self, name: Option<&str>) -> (u64, u64) {
-        self.kind(name).map_or((0, 0), |kind| (kind.waiting.get(), kind.configured))
-    }
-
-    /// Whether one of the first waiting jobs asks for leaves of a type.
-    pub fn awaited(&self, name: Option<&str>) -> bool {
-        self.kind(name).is_some_and(|kind| kind.first.get() > 0)
-    }
-
-    /// One more job waits, behind those that are known, for these leaves.
-    fn queue_up<'k>(&self, leaves: impl Iterator<Item = (Option<&'k str>, u64)>) {
-        let mut leaves = leaves.peekable();
-        // A job without leaves is nobody here.
-        let is_first = leaves.peek().is_some() && self.jobs.add(1) < FIRST as u64;
-        for (name, count) in leaves {
-            if let Some(kind) = self.kind(name) {
-                kind.waiting.add(count);
-                kind.first.add(is_first.into());
-            }
-        }
-    }
 }
 
 impl Site {
@@ -149,7 +67,7 @@ impl Site {
             }
             site.add_partition(&partition.name, partition.default, offer);
         }
-        let now = now(view, &all);
+        let now = Now::of(view, &all);
         site.set_all(all);
         for node in view.nodes.iter().filter(|node| !node.leaves.is_empty()) {
             let leaves = node.leaves.iter().map(|leaf| (leaf.kind.as_deref(), leaf.configured));
@@ -173,9 +91,8 @@ impl Site {
 
     /// Remembers that leaves were handed out, until the next view: what is free counts as less.
     pub fn claim(&self, kind: Option<&str>, leaves: u64) {
-        let kind = self.now.as_ref().and_then(|now| now.kind(kind));
-        if let Some(kind) = kind {
-            kind.claimed.add(leaves);
+        if let Some(now) = &self.now {
+            now.claim(kind, leaves);
         }
     }
 
@@ -280,35 +197,6 @@ fn row(room: &Room, offer: &Offer) -> Row {
         cpus: room.cpus(),
         memory: room.memory(),
     }
-}
-
-fn now(view: &ClusterView, all: &Offer) -> Now {
-    let kinds = all.kinds.iter().enumerate().map(|(place, kind)| KindNow {
-        name: kind.name.clone(),
-        configured: all
-            .classes
-            .iter()
-            .map(|class| class.counts.get(place).unwrap_or(&0).saturating_mul(class.nodes))
-            .fold(0, u64::saturating_add),
-        ..KindNow::default()
-    });
-    let now = Now { taken_at: view.taken_at, kinds: kinds.collect(), jobs: Count::default() };
-    // A held job takes no leaves from anybody.
-    let waits =
-        |job: &&JobView| job.state == JobState::Pending && job.waits_for_resources(view.taken_at);
-    let mut queue: Vec<&JobView> = view.jobs.iter().flatten().filter(waits).collect();
-    queue.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.job_id));
-    for job in queue {
-        let nodes = u64::from(job.min_nodes.unwrap_or(1).max(1));
-        let tasks = u64::from(job.num_tasks.unwrap_or(1).max(1));
-        let mut leaves: Vec<(Option<&str>, u64)> = Vec::new();
-        for (text, times) in [(&job.tres_per_node, nodes), (&job.tres_per_task, tasks)] {
-            let Ok(request) = Request::parse(text.as_str()) else { continue };
-            leaves.extend(request.terms().map(|t| (t.kind, t.count.saturating_mul(times))));
-        }
-        now.queue_up(leaves.into_iter());
-    }
-    now
 }
 
 /// What layout files tell about nodes: for each node its file, if any.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::features;
 use super::jobs::Jobs;
-use super::of_view::{Now, Open};
+use super::now::Now;
+use super::of_view::Open;
 use crate::hostlist;
 use crate::models::Model;
 use crate::policy::{Policy, Select, Span, Submit, Translate};
