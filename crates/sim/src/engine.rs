@@ -157,8 +157,9 @@ impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
     }
 
     fn schedule(&mut self, now: Time, news: News) {
-        if self.farm.fabric.wants_hint() {
-            self.farm.hint = hint(&self.queue, &self.classes);
+        let jobs = self.farm.fabric.hinted_jobs();
+        if jobs > 0 {
+            self.farm.hint = hint(&self.queue, jobs, &self.classes);
         }
         let mut ground = Ground {
             now,
@@ -199,10 +200,10 @@ impl<F: Fabric, C: Chooser<F>> Simulation<F, C> {
     }
 }
 
-/// Leaves that the first jobs of the queue wait for, by shape.
-fn hint(queue: &VecDeque<Waiting>, classes: &Classes) -> crate::fabric::Hint {
+/// Leaves that the first jobs of the queue, so many, wait for, by shape.
+fn hint(queue: &VecDeque<Waiting>, jobs: usize, classes: &Classes) -> crate::fabric::Hint {
     let mut hint = [0; 8];
-    for waiting in queue.iter().take(50) {
+    for waiting in queue.iter().take(jobs) {
         let first = classes.all[waiting.class].alternatives.first();
         for part in first
             .filter(|alternative| !alternative.wasteful)

@@ -220,8 +220,8 @@ impl Fabric for Drain {
         (free, self.weights.iter().enumerate().map(of).max().unwrap_or(0).min(free))
     }
 
-    fn wants_hint(&self) -> bool {
-        true
+    fn hinted_jobs(&self) -> usize {
+        50
     }
 
     fn cuts(&self, node: &Gpus) -> u64 {

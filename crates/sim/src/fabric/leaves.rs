@@ -259,8 +259,9 @@ impl Fabric for Leaves {
         }
     }
 
-    fn wants_hint(&self) -> bool {
-        self.how == How::Select
+    fn hinted_jobs(&self) -> usize {
+        // As in the plugin.
+        if self.how == How::Select { flexmig_core::select::FIRST } else { 0 }
     }
 
     fn fragments(&self, node: &Free) -> (u64, u64) {

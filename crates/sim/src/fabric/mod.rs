@@ -99,9 +99,9 @@ pub(crate) trait Fabric {
     /// Free slices, and of these what the largest request of equal leaves could take.
     fn fragments(&self, node: &Self::Node) -> (u64, u64);
 
-    /// Whether the hint is looked at.
-    fn wants_hint(&self) -> bool {
-        false
+    /// The first jobs of the queue that count for the hint; 0: it is not looked at.
+    fn hinted_jobs(&self) -> usize {
+        0
     }
 
     /// New cuts of GPUs so far.
