@@ -24,7 +24,7 @@ pub fn modify(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
     }
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
     let version = slurm.version();
-    let dialect = dialect(slurm, &version);
+    let dialect = dialect(&version);
     let answer = Fields::read(slurm, job)
         .with(|fields| decide_change(&site, &dialect, &Job { by_admin: uid == 0, ..*fields }));
     match answer {

@@ -99,7 +99,7 @@ impl Replanner {
         let &Refreshed { cluster, view, site, policy, conf } = refreshed;
         let settings = Settings::new(policy, conf);
         let version = slurm.version();
-        let dialect = dialect(slurm, &version);
+        let dialect = dialect(&version);
         if settings.on && !dialect.update_replaces {
             if !std::mem::replace(&mut self.told, true) {
                 log::info(format_args!(

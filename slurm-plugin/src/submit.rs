@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use flexmig_core::hostlist;
 use flexmig_core::note::Note;
 use flexmig_core::promise;
-use flexmig_core::request::{self, Notation};
+use flexmig_core::request;
 use flexmig_core::submit::{Decision, Dialect, Job, Reason, Rejection, decide};
 use slurm_sys::{
     ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, MEM_PER_CPU, Release,
@@ -24,7 +24,7 @@ pub fn submit(slurm: Slurm, job: &mut JobDesc<'_>, uid: u32, err: Option<ErrMsg<
     }
     let Some(site) = settings::current() else { return SLURM_SUCCESS };
     let version = slurm.version();
-    let dialect = dialect(slurm, &version);
+    let dialect = dialect(&version);
     let answer = Fields::read(slurm, job).with(|fields| decide(&site, &dialect, fields));
     match answer {
         Ok(None) => SLURM_SUCCESS,
@@ -72,15 +72,9 @@ pub(crate) fn mentions_leaves(job: &JobDesc<'_>) -> bool {
 }
 
 /// What differs between releases.
-pub(crate) fn dialect(slurm: Slurm, version: &Version) -> Dialect<'_> {
-    let slash = slurm.release().slash_notation();
-    Dialect {
-        notation: if slash { Notation::Slash } else { Notation::Colon },
-        per_task: slurm.release() >= Release::V23_02,
-        update_replaces: slurm.update_replaces_request(),
-        version,
-        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-    }
+pub(crate) fn dialect(version: &Version) -> Dialect<'_> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Dialect::of(version.numbers(), version, now)
 }
 
 /// The fields of a description that matter, with their texts.

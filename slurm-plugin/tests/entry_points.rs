@@ -11,7 +11,10 @@ use flexmig_core::slurm_conf::SlurmConf;
 use flexmig_core::submit::Site;
 use job_submit_flexmig::{job_modify, job_submit, settings};
 use slurm_sys::testing::{self, TestJob};
-use slurm_sys::{ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, SLURM_SUCCESS, Slurm};
+use slurm_sys::{
+    ESLURM_ACCESS_DENIED, ESLURM_INVALID_GRES, ErrMsg, JobDesc, Release, SLURM_SUCCESS, Slurm,
+    Version,
+};
 
 /// The snapshot is one per process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -72,7 +75,7 @@ fn modify(job: &TestJob, message: &mut Message) -> i32 {
 
 /// The prefix of this release.
 fn gres(slurm: Slurm) -> &'static str {
-    if slurm.release().slash_notation() { "gres/" } else { "gres:" }
+    if slurm.release() >= Release::V23_11 { "gres/" } else { "gres:" }
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn updates_change_the_request_only() {
         let mut message = Message::new(slurm, None);
         let code = modify(&test, &mut message);
         let job = view(slurm, &test);
-        if slurm.update_replaces_request() {
+        if slurm.version() >= Version::new(23, 2, 6) {
             assert_eq!(code, SLURM_SUCCESS);
             let expected = format!("{}flexmig:2g.20gb:2", gres(slurm));
             assert_eq!(job.tres_per_node().as_deref(), Some(expected.as_str()));

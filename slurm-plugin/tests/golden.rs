@@ -18,7 +18,7 @@ use flexmig_core::submit::{Dialect, Job, Site, decide};
 use flexmig_core::view::ClusterView;
 use job_submit_flexmig::{job_submit, settings};
 use slurm_sys::testing::{self, TestJob};
-use slurm_sys::{JobDesc, Release, SLURM_SUCCESS, Slurm};
+use slurm_sys::{JobDesc, Release, SLURM_SUCCESS, Slurm, Version};
 use views::{Case, Golden, word};
 
 fn golden() -> Vec<(PathBuf, ClusterView, Golden)> {
@@ -57,7 +57,7 @@ fn set_numbers(slurm: Slurm, test: &TestJob, case: &Case) {
 
 /// What the plugin makes of the case.
 fn submitted(slurm: Slurm, case: &Case) -> Answer {
-    let prefix = if slurm.release().slash_notation() { "gres/" } else { "gres:" };
+    let prefix = if slurm.release() >= Release::V23_11 { "gres/" } else { "gres:" };
     let mut test =
         TestJob::new(slurm).with_text("tres_per_node", &format!("{prefix}{}", case.gres));
     test = test.batch(&["HOME=/root"]);
@@ -88,13 +88,9 @@ fn submitted(slurm: Slurm, case: &Case) -> Answer {
 /// What core makes of it with the rules of the installed release.
 fn decided(slurm: Slurm, site: &Site, case: &Case, now: u64) -> Answer {
     let version = slurm.version();
-    let dialect = Dialect {
-        notation: Notation::Slash,
-        per_task: slurm.release() >= Release::V23_02,
-        update_replaces: slurm.update_replaces_request(),
-        version: &version,
-        now,
-    };
+    // The golden requests are in one notation.
+    let dialect =
+        Dialect { notation: Notation::Slash, ..Dialect::of(version.numbers(), &version, now) };
     let job = Job {
         tres_per_node: Some(&case.gres),
         partition: case.partition.as_deref(),
@@ -131,7 +127,7 @@ fn job_submit_gives_the_answers_that_are_written_down() {
             let answer = submitted(slurm, case);
             let site = Site::of_view(&policy, &view);
             assert_eq!(answer, decided(slurm, &site, case, now), "{place}");
-            if case.old != slurm.update_replaces_request() {
+            if case.old != (slurm.version() >= Version::new(23, 2, 6)) {
                 assert_eq!(answer, (case.answer.clone(), case.why.clone()), "{place}");
                 written += 1;
             }

@@ -65,13 +65,6 @@ impl Release {
         }
     }
 
-    /// Whether clients write `gres/flexmig:2` (23.11 and later) and not
-    /// `gres:flexmig:2` into the tres_per fields.
-    #[must_use]
-    pub fn slash_notation(self) -> bool {
-        self >= Self::V23_11
-    }
-
     /// Whether `job_modify` has a fourth argument, `char **err_msg` (23.02 and
     /// later). On 22.05 that argument must not be touched.
     #[must_use]
@@ -122,12 +115,18 @@ impl Version {
     pub const fn major_minor(self) -> (u32, u32) {
         (self.0 >> 16, self.0 >> 8 & 0xff)
     }
+
+    /// Major, minor and micro number.
+    #[must_use]
+    pub const fn numbers(self) -> (u32, u32, u32) {
+        (self.0 >> 16, self.0 >> 8 & 0xff, self.0 & 0xff)
+    }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (major, minor) = self.major_minor();
-        write!(f, "{major}.{minor:02}.{}", self.0 & 0xff)
+        let (major, minor, micro) = self.numbers();
+        write!(f, "{major}.{minor:02}.{micro}")
     }
 }
 
@@ -158,13 +157,6 @@ impl Slurm {
             }
             number => Version(number),
         }
-    }
-
-    /// Whether an update of a pending job's request replaces the old one (23.02.6
-    /// and later). Before, the job ends up with both.
-    #[must_use]
-    pub fn update_replaces_request(self) -> bool {
-        self.version() >= Version::new(23, 2, 6)
     }
 
     /// Whether this process sees a job's units under local numbers, because
@@ -302,8 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn notation_and_arguments_change_at_the_right_release() {
-        assert!(!Release::V23_02.slash_notation() && Release::V23_11.slash_notation());
+    fn arguments_change_at_the_right_release() {
         assert!(!Release::V22_05.job_modify_has_err_msg());
         assert!(Release::V23_02.job_modify_has_err_msg());
     }

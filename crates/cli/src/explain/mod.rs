@@ -12,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use flexmig_core::policy::Policy;
-use flexmig_core::request::Notation;
 use flexmig_core::submit::{self, Dialect, Site};
 use flexmig_core::view::ClusterView;
 
@@ -125,7 +124,7 @@ pub fn report(
     args: &Explain,
     now: u64,
 ) -> Result<Report, Failure> {
-    let release = Release::read(&view.release).ok_or_else(|| {
+    let release = read_release(&view.release).ok_or_else(|| {
         Failure::new(
             format!("Slurm {}", view.release),
             "no version that can be read",
@@ -133,7 +132,7 @@ pub fn report(
         )
     })?;
     let version = view.release.as_str();
-    let slurm = release.dialect(&version, now);
+    let slurm = Dialect::of(release, &version, now);
     let described = Described::new(args, slurm.notation)?;
     let site = Site::of_view(policy, view);
     let explanation = submit::explain(&site, &slurm, &described.job(args));
@@ -142,28 +141,11 @@ pub fn report(
     Ok(report)
 }
 
-/// Major, minor and micro.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Release(u32, u32, u32);
-
-impl Release {
-    /// From `24.11.5` or `24.11.5-1`; without a micro number it is taken for the first.
-    fn read(text: &str) -> Option<Release> {
-        let mut numbers = text.split(['.', '-']).map(|part| part.parse().ok());
-        Some(Release(numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
-    }
-
-    /// What differs between releases, as slurmctld's plugin has it.
-    fn dialect<'t>(self, version: &'t &'t str, now: u64) -> Dialect<'t> {
-        let slash = self >= Release(23, 11, 0);
-        Dialect {
-            notation: if slash { Notation::Slash } else { Notation::Colon },
-            per_task: self >= Release(23, 2, 0),
-            update_replaces: self >= Release(23, 2, 6),
-            version,
-            now,
-        }
-    }
+/// Major, minor and micro number of `24.11.5` or `24.11.5-1`; without a micro number it is taken for the
+/// first.
+fn read_release(text: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = text.split(['.', '-']).map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -171,18 +153,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_differ_as_they_do_for_the_plugin() {
-        let dialect = |text: &str| {
-            let release = Release::read(text).unwrap();
-            let dialect = release.dialect(&"", 0);
-            (dialect.notation, dialect.per_task, dialect.update_replaces)
-        };
-        assert_eq!(dialect("22.05.8"), (Notation::Colon, false, false));
-        assert_eq!(dialect("23.02.5"), (Notation::Colon, true, false));
-        assert_eq!(dialect("23.02.6-1"), (Notation::Colon, true, true));
-        assert_eq!(dialect("23.11"), (Notation::Slash, true, true));
-        assert_eq!(dialect("26.05.5"), (Notation::Slash, true, true));
-        assert_eq!(Release::read(""), None);
-        assert_eq!(Release::read("what"), None);
+    fn releases_are_read() {
+        assert_eq!(read_release("22.05.8"), Some((22, 5, 8)));
+        assert_eq!(read_release("23.02.6-1"), Some((23, 2, 6)));
+        assert_eq!(read_release("23.11"), Some((23, 11, 0)));
+        assert_eq!(read_release(""), None);
+        assert_eq!(read_release("what"), None);
     }
 }

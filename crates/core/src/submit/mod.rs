@@ -112,6 +112,20 @@ pub struct Dialect<'a> {
     pub now: u64,
 }
 
+impl<'a> Dialect<'a> {
+    /// That of a release: major, minor and micro number.
+    pub fn of(release: (u32, u32, u32), version: &'a dyn fmt::Display, now: u64) -> Dialect<'a> {
+        let slash = release >= (23, 11, 0);
+        Dialect {
+            notation: if slash { Notation::Slash } else { Notation::Colon },
+            per_task: release >= (23, 2, 0),
+            update_replaces: release >= (23, 2, 6),
+            version,
+            now,
+        }
+    }
+}
+
 /// What to change in the job. `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // The names are Slurm's.

@@ -41,6 +41,19 @@ const NEW: Dialect = Dialect {
     now: NOW,
 };
 
+#[test]
+fn releases_differ() {
+    let of = |release| {
+        let dialect = Dialect::of(release, &"", 0);
+        (dialect.notation, dialect.per_task, dialect.update_replaces)
+    };
+    assert_eq!(of((22, 5, 8)), (Notation::Colon, false, false));
+    assert_eq!(of((23, 2, 5)), (Notation::Colon, true, false));
+    assert_eq!(of((23, 2, 6)), (Notation::Colon, true, true));
+    assert_eq!(of((23, 11, 0)), (Notation::Slash, true, true));
+    assert_eq!(of((26, 5, 5)), (Notation::Slash, true, true));
+}
+
 fn site(conf: &str, policy: &str) -> Site {
     let conf = SlurmConf::parse("slurm.conf", conf.as_bytes(), &mut |_| Err("none".into()));
     assert_eq!(conf.problems(), []);
