@@ -131,6 +131,21 @@ pub struct PartitionView {
     pub max_minutes: Option<u64>,
 }
 
+impl PartitionView {
+    /// A partition of these nodes that jobs are in unless they name another: `all`, up, without
+    /// limits.
+    pub fn of_all(nodes: &[NodeView]) -> PartitionView {
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        PartitionView {
+            name: "all".into(),
+            nodes: names.join(","),
+            default: true,
+            up: true,
+            ..PartitionView::default()
+        }
+    }
+}
+
 /// How far a job is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

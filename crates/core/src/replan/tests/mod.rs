@@ -1,19 +1,13 @@
 mod any;
 
 use super::*;
-use crate::request::{Notation, Request};
+use crate::request::Request;
 use crate::view::{LeafCount, NodeView, PartitionView};
 
 const NOW: u64 = 1_000_000;
 
 fn dialect() -> Dialect<'static> {
-    Dialect {
-        notation: Notation::Slash,
-        per_task: true,
-        update_replaces: true,
-        version: &"24.11.5",
-        now: NOW,
-    }
+    Dialect::of((24, 11, 5), &"24.11.5", NOW)
 }
 
 fn settings() -> Settings {
@@ -64,18 +58,10 @@ fn job(id: u32, req: &str, got: &str) -> JobView {
 }
 
 fn view(nodes: Vec<NodeView>, jobs: Vec<JobView>) -> ClusterView {
-    let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-    let partition = PartitionView {
-        name: "all".into(),
-        nodes: names.join(","),
-        default: true,
-        up: true,
-        ..PartitionView::default()
-    };
     ClusterView {
         taken_at: NOW,
         release: "24.11.5".into(),
-        partitions: vec![partition],
+        partitions: vec![PartitionView::of_all(&nodes)],
         nodes,
         jobs: Some(jobs),
         ..ClusterView::default()

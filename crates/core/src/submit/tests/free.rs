@@ -23,14 +23,7 @@ fn node(name: &str, leaves: &[(&str, u64, u64)]) -> NodeView {
 
 /// All nodes in one partition `all`, taken at [`NOW`].
 fn view(nodes: Vec<NodeView>) -> ClusterView {
-    let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
-    let partition = PartitionView {
-        name: "all".into(),
-        nodes: names.join(","),
-        default: true,
-        up: true,
-        ..PartitionView::default()
-    };
+    let partition = PartitionView::of_all(&nodes);
     ClusterView { taken_at: NOW, nodes, partitions: vec![partition], ..ClusterView::default() }
 }
 

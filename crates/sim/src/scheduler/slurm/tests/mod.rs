@@ -11,7 +11,6 @@ use flexmig_core::bus_id::BusId;
 use flexmig_core::layout;
 use flexmig_core::models::Model;
 use flexmig_core::policy::Select;
-use flexmig_core::request::Notation;
 use flexmig_core::submit::Dialect;
 use flexmig_core::view::{ClusterView, JobView, LeafCount, NodeView, PartitionView};
 
@@ -104,13 +103,7 @@ impl World {
     fn view(&self) -> ClusterView {
         let nodes: Vec<NodeView> = (0..self.farm.nodes.len()).map(|at| self.node(at)).collect();
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        let partition = PartitionView {
-            name: "all".into(),
-            nodes: names.join(","),
-            default: true,
-            up: true,
-            ..PartitionView::default()
-        };
+        let partition = PartitionView::of_all(&nodes);
         ClusterView {
             taken_at: self.seconds(),
             partitions: vec![partition],
@@ -198,11 +191,5 @@ impl World {
 
 /// As Slurm 24.11 would be; `replan`: a release that can.
 fn dialect(now: u64, replan: bool) -> Dialect<'static> {
-    Dialect {
-        notation: Notation::Slash,
-        per_task: true,
-        update_replaces: replan,
-        version: &"24.11.5",
-        now,
-    }
+    Dialect { update_replaces: replan, ..Dialect::of((24, 11, 5), &"24.11.5", now) }
 }
